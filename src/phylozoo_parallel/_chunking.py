@@ -1,0 +1,85 @@
+"""
+How many items go into the next chunk: a pure function of what has been measured so far.
+
+A chunk should last long enough to hide what sending it costs (about half a millisecond to a
+worker process) and be short enough to balance the load and to answer a stop quickly. Towards
+the end of a sized input chunks shrink with what remains, as in guided self-scheduling
+(C. D. Polychronopoulos and D. J. Kuck, IEEE Transactions on Computers C-36, 1987), so that no
+worker is left with the last big one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SECONDS = 0.02
+"""What a chunk should take in its worker."""
+
+BYTES = 4 << 20
+"""What a chunk and its results should weigh at most, in pickled bytes."""
+
+GROWTH = 16
+"""How many times larger than any chunk that was measured the next one may be."""
+
+SHARES = 2
+"""Chunks for each worker that the rest of a sized input is cut into."""
+
+
+@dataclass
+class Measured:
+    """What the chunks of one map took so far."""
+
+    seconds: float = 0.0
+    """Per item, leaning towards the latest chunks."""
+    nbytes: float = 0.0
+    """Per item, of the pickled item and its pickled result."""
+    largest: int = 0
+    """Items in the largest chunk measured."""
+
+    def add(self, items: int, seconds: float, nbytes: int) -> None:
+        """
+        Take in one chunk.
+
+        Parameters
+        ----------
+        items : int
+            Items that ran, at least one.
+        seconds : float
+            From unpickling the chunk to pickling its results.
+        nbytes : int
+            Pickled bytes of the chunk and of its results; 0 in threads.
+        """
+        weight = 1.0 if not self.largest else 0.5
+        self.seconds += weight * (seconds / items - self.seconds)
+        self.nbytes += weight * (nbytes / items - self.nbytes)
+        self.largest = max(self.largest, items)
+
+
+def chunk_size(measured: Measured, remaining: int | None, workers: int) -> int:
+    """
+    Choose the number of items of the next chunk.
+
+    Parameters
+    ----------
+    measured : Measured
+        Of this map; with nothing measured yet, a chunk is one item.
+    remaining : int or None
+        Items not yet in a chunk, where the input has a length.
+    workers : int
+        Workers of the map.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if not measured.largest:
+        return 1
+    size = min(
+        SECONDS / max(measured.seconds, 1e-9),
+        BYTES / max(measured.nbytes, 1e-9),
+        GROWTH * measured.largest,
+    )
+    if remaining is not None:
+        size = min(size, remaining / (SHARES * workers))
+    return max(int(size), 1)

@@ -1,0 +1,279 @@
+"""
+The open ``joblib.Parallel`` that chunks run on; all that leans on joblib's insides.
+
+::
+
+    open_engine ──► Engine (one map's use of it) ──submit──► backend of an open Parallel
+                                                   ◄──done(out), in a joblib thread──┘
+
+A ``Parallel`` that is called polls for results, dispatches from callbacks and kills its pool
+when a call is abandoned. One that is only held open has none of these habits: a map submits
+to its backend from the caller's thread, and the callback does no more than put what came out
+into the map's queue. Backends that cannot do this get one list call a window.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import joblib.parallel
+import loky
+from joblib import Parallel
+from joblib._parallel_backends import LokyBackend, SequentialBackend
+from joblib.externals.loky import reusable_executor
+from joblib.parallel import BACKENDS, BatchedCalls
+
+from phylozoo_parallel import _worker
+
+IDLE_THREAD_POOLS = 4
+"""Pools of worker threads, of different sizes, that stay open unused."""
+
+_lock = threading.RLock()
+_processes: _Pool | None = None
+_threads: dict[int, _Pool] = {}
+
+
+class _Pool:
+    """An open ``Parallel`` and the maps that use it."""
+
+    def __init__(self, backend: Any, workers: int, settings: Any = None) -> None:
+        self.settings = settings
+        # prefer and require are hints for choosing a backend; this one is chosen.
+        self.parallel = Parallel(backend=backend, prefer=None, require=None)
+        self.users: set[Engine] = set()
+        self.open(workers)
+
+    def open(self, workers: int) -> None:
+        # joblib runs a single worker's work in the caller; with two, it stays in workers.
+        self.parallel.n_jobs = max(workers, 2)
+        self.parallel.__enter__()
+        self.backend = self.parallel._backend
+        self.workers = self.backend.effective_n_jobs(self.parallel.n_jobs)
+        self.nested = self.backend.get_nested_backend()
+        if hasattr(self.backend, "start_call"):
+            self.backend.start_call()
+
+    def close(self) -> None:
+        if hasattr(self.backend, "stop_call"):
+            self.backend.stop_call()
+        self.parallel.__exit__(None, None, None)
+
+
+class Engine:
+    """
+    One map's use of an open ``Parallel``.
+
+    Attributes
+    ----------
+    workers : int
+        Chunks that run at the same time.
+    window : int
+        Chunks to keep in flight: running, and waiting next in line.
+    pickles : bool
+        Whether chunks leave this process.
+    place : bool
+        Whether the workers see this machine's files.
+    """
+
+    def __init__(self, pool: _Pool, workers: int, pickles: bool, place: bool) -> None:
+        self.workers = workers
+        # On a pool of another size the window is what keeps this map to its share of it.
+        self.window = 2 * workers if workers == pool.workers else workers
+        self.pickles = pickles
+        self.place = place
+        self._pool = pool
+        pool.users.add(self)
+
+    def submit(
+        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
+    ) -> None:
+        """Have ``func(*arguments)`` run in a worker; `done` gets what :meth:`outcome` takes."""
+        batch = BatchedCalls([(func, arguments, {})], self._pool.nested)
+        job = self._pool.backend.submit(batch, callback=done)
+        # Dask's backend does not call back for a task that failed.
+        if not isinstance(self._pool.backend, LokyBackend) and hasattr(job, "add_done_callback"):
+            job.add_done_callback(lambda future: future.exception() and done(future.exception()))
+
+    def flush(self) -> None:
+        """Start what was submitted, on engines that do not start it at once."""
+
+    def outcome(self, out: Any) -> Any:
+        """Return what the worker returned, or raise what kept it from doing so."""
+        if isinstance(out, BaseException):
+            raise out
+        return self._pool.backend.retrieve_result_callback(out)[0]
+
+    def release(self) -> None:
+        """End this map's use."""
+        self._pool.users.discard(self)
+
+
+class _OwnEngine(Engine):
+    """On a backend from the user's context: opened for one map, and closed with it."""
+
+    def release(self) -> None:
+        super().release()
+        self._pool.close()
+
+
+class _ListEngine(_OwnEngine):
+    """On a backend that only takes whole calls: one list call a window."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._waiting: list[tuple[Any, Callable[[Any], None]]] = []
+
+    def submit(
+        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
+    ) -> None:
+        self._waiting.append(((func, arguments, {}), done))
+
+    def flush(self) -> None:
+        calls, self._waiting = self._waiting, []
+        if calls:
+            for (_, done), out in zip(
+                calls, self._pool.parallel([call for call, _ in calls]), strict=True
+            ):
+                done(out)
+
+    def outcome(self, out: Any) -> Any:
+        return out
+
+
+def worker_count(kind: str, wanted: int | None) -> int:
+    """
+    Tell how many workers a map started here and now would use.
+
+    Parameters
+    ----------
+    kind : {"threads", "processes"}
+    wanted : int or None
+        As given to the executor: None leaves it to joblib's context, -1 is all.
+    """
+    context, count = joblib.parallel.get_active_backend()
+    if wanted is None:
+        wanted = count if count is not None else (1 if kind == "threads" else -1)
+    if wanted > 0:
+        return wanted
+    if kind == "processes" and not _in_memory(context):
+        return int(context.effective_n_jobs(wanted))
+    return max(1, loky.cpu_count() + 1 + wanted)
+
+
+def open_engine(kind: str, wanted: int | None) -> Engine | None:
+    """
+    Find the engine for a map that starts here and now.
+
+    Parameters
+    ----------
+    kind : {"threads", "processes"}
+    wanted : int or None
+        As for :func:`worker_count`.
+
+    Returns
+    -------
+    Engine or None
+        None inside a worker, where maps run sequentially.
+    """
+    context, _ = joblib.parallel.get_active_backend()
+    if _inside_worker(kind, wanted, context):
+        return None
+    workers = worker_count(kind, wanted)
+    if kind == "threads":
+        return Engine(_thread_pool(workers), workers, pickles=False, place=True)
+    if type(context) is LokyBackend or _in_memory(context):
+        return Engine(_process_pool(workers, context), workers, pickles=True, place=True)
+    pool = _Pool(context, workers)
+    if isinstance(pool.backend, SequentialBackend):
+        pool.close()
+        return None
+    kind_of_engine = _OwnEngine if context.supports_return_generator else _ListEngine
+    return kind_of_engine(pool, workers, True, isinstance(context, LokyBackend))
+
+
+def _in_memory(backend: Any) -> bool:
+    return getattr(backend, "uses_threads", False) or getattr(backend, "supports_sharedmem", False)
+
+
+def _inside_worker(kind: str, wanted: int | None, context: Any) -> bool:
+    here = _worker.here.kind
+    nested = here is not None or (context.nesting_level or 0) > 0
+    if kind == "threads" and wanted is not None:
+        in_process = here == "process" or (
+            here is None and multiprocessing.parent_process() is not None
+        )
+        return nested and not in_process
+    return nested or (kind == "processes" and multiprocessing.current_process().daemon)
+
+
+def _thread_pool(workers: int) -> _Pool:
+    with _lock:
+        pool = _threads.pop(workers, None)
+        if pool is None:
+            idle = [size for size, pool in _threads.items() if not pool.users]
+            for size in idle[: len(idle) + 1 - IDLE_THREAD_POOLS]:
+                _threads.pop(size).close()
+            pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
+        _threads[workers] = pool  # the latest used comes last
+        return pool
+
+
+def _process_pool(workers: int, context: Any) -> _Pool:
+    """Share joblib's own pool; resize it only when nobody uses it."""
+    global _processes
+    settings = _loky_settings(context)
+    with _lock:
+        current = reusable_executor._executor
+        busy = current is not None and not current._flags.shutdown and current._pending_work_items
+        size = current._max_workers if busy else max(workers, 2)
+        pool = _processes
+        if pool is None or pool.settings != settings:
+            backend = LokyBackend(
+                nesting_level=0,
+                inner_max_num_threads=settings["inner_max_num_threads"],
+                **settings["backend_kwargs"],
+            )
+            pool = _processes = _Pool(backend, size, settings)
+        elif _shut(pool) or (not pool.users and _differs(pool, size)):
+            pool.parallel.__exit__(None, None, None)
+            pool.open(size)
+        return pool
+
+
+def _shut(pool: _Pool) -> bool:
+    executor = pool.backend._workers
+    return executor._flags.shutdown and executor is reusable_executor._executor
+
+
+def _differs(pool: _Pool, size: int) -> bool:
+    executor = pool.backend._workers
+    return executor is not reusable_executor._executor or executor._max_workers != size
+
+
+def _loky_settings(context: Any) -> dict[str, Any]:
+    """Whatever of joblib's context joblib itself hands to the workers it starts."""
+    config = getattr(joblib.parallel._backend, "config", joblib.parallel.default_parallel_config)
+    settings = {key: config[key] for key in ("max_nbytes", "mmap_mode", "temp_folder", "verbose")}
+    own = type(context) is LokyBackend
+    settings["inner_max_num_threads"] = context.inner_max_num_threads if own else None
+    settings["backend_kwargs"] = context.backend_kwargs if own else {}
+    return settings
+
+
+def _forget() -> None:
+    """Let go, in a forked child, of the pools that stayed with the parent."""
+    global _lock, _processes, _threads, _left_behind
+    # Kept alive: collecting them would write to the parent's pipes.
+    _left_behind = (_processes, _threads, reusable_executor._executor)
+    _lock, _processes, _threads = threading.RLock(), None, {}
+    reusable_executor._executor = None
+    reusable_executor._executor_lock = threading.RLock()
+
+
+_left_behind: Any = None
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,59 @@
+"""The exceptions, and their tie to PhyloZoo's.
+
+``except PhyloZooValueError`` has to catch ours whichever class it names. An ``except``
+clause can only name PhyloZoo's class once PhyloZoo is loaded, so the tie is made when an
+error is raised (or arrives from a worker), and importing this package never imports PhyloZoo.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+_tied_classes: dict[tuple[type, type], type] = {}
+
+
+def _rebuild(name: str, args: tuple[Any, ...]) -> BaseException:
+    error: BaseException = globals()[name](*args)
+    return error
+
+
+class _Tied(Exception):
+    """Makes instances of the subclass that PhyloZoo's class of the same name catches too."""
+
+    def __new__(cls, *args: Any) -> _Tied:
+        theirs = getattr(sys.modules.get("phylozoo.utils.exceptions"), cls.__name__, None)
+        if theirs is not None and not issubclass(cls, theirs):
+            pair = (cls, theirs)
+            if pair not in _tied_classes:
+                namespace = {"__module__": cls.__module__, "__doc__": cls.__doc__}
+                _tied_classes[pair] = type(cls.__name__, pair, namespace)
+            cls = _tied_classes[pair]
+        return super().__new__(cls, *args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The other process may have PhyloZoo loaded or not: it ties the class anew.
+        return _rebuild, (type(self).__name__, self.args), self.__dict__ or None
+
+
+class PhyloZooValueError(_Tied, ValueError):
+    """
+    An argument has the right type and a wrong value.
+
+    It is a ``ValueError``, and where PhyloZoo is loaded also its ``PhyloZooValueError``.
+    """
+
+
+class PhyloZooTypeError(_Tied, TypeError):
+    """
+    An argument has the wrong type.
+
+    It is a ``TypeError``, and where PhyloZoo is loaded also its ``PhyloZooTypeError``.
+    """
+
+
+class WorkerTraceback(Exception):
+    """The traceback of an item's exception as its worker saw it, as text; the exception's cause."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'

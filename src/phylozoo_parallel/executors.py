@@ -1,0 +1,297 @@
+"""The executor protocol and the three executors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
+
+from phylozoo_parallel import _checks
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ParallelExecutor(Protocol):
+    """What an executor is: anything with these two methods."""
+
+    def map(
+        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
+    ) -> Iterator[R]:
+        """
+        Apply `func` to each item.
+
+        Parameters
+        ----------
+        func : Callable[[T], R]
+            Called with one item.
+        iterable : Iterable[T]
+            The items; may be endless.
+        chunksize : int or None, optional
+            Items that travel to a worker together. By default None (backend chooses).
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order of the items.
+        """
+        ...
+
+    def starmap(
+        self,
+        func: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+    ) -> Iterator[R]:
+        """
+        Apply `func` to the unpacked arguments of each item.
+
+        Parameters
+        ----------
+        func : Callable[..., R]
+            Called with the values of one item as its arguments.
+        iterable : Iterable[Iterable[Any]]
+            Tuples of arguments; may be endless.
+        chunksize : int or None, optional
+            Items that travel to a worker together. By default None (backend chooses).
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order of the items.
+        """
+        ...
+
+
+def _one_by_one(func: Callable[[T], R], items: Iterator[T]) -> Iterator[R]:
+    # A generator, and not the built-in map: a StopIteration of func becomes a RuntimeError
+    # in it (PEP 479) where the built-in would cut the results short.
+    for item in items:
+        yield func(item)
+
+
+def _one_by_one_unpacked(
+    func: Callable[..., R], items: Iterator[tuple[Any, ...]]
+) -> Iterator[R]:
+    for item in items:
+        yield func(*item)
+
+
+class SequentialExecutor:
+    """
+    Runs each item in the caller's thread when its result is asked for, like the built-in ``map``.
+
+    For debugging, and for work too small to share.
+    """
+
+    def map(
+        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
+    ) -> Iterator[R]:
+        """
+        Apply `func` to each item, lazily.
+
+        Parameters
+        ----------
+        func : Callable[[T], R]
+            Called with one item.
+        iterable : Iterable[T]
+            The items; may be endless.
+        chunksize : int or None, optional
+            Checked, and without effect here.
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order of the items.
+
+        Raises
+        ------
+        PhyloZooTypeError, PhyloZooValueError
+            At the call, for arguments other than these.
+        """
+        items = _checks.map_arguments(func, iterable)
+        _checks.chunk_size(chunksize)
+        return _one_by_one(func, items)
+
+    def starmap(
+        self,
+        func: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+    ) -> Iterator[R]:
+        """
+        Apply `func` to the unpacked arguments of each item, lazily.
+
+        Parameters
+        ----------
+        func : Callable[..., R]
+            Called with the values of one item as its arguments.
+        iterable : Iterable[Iterable[Any]]
+            Tuples of arguments; may be endless.
+        chunksize : int or None, optional
+            Checked, and without effect here.
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order of the items.
+
+        Raises
+        ------
+        PhyloZooTypeError, PhyloZooValueError
+            At the call, for arguments other than these; at its place, for an item that is
+            not iterable.
+        """
+        items = _checks.map_arguments(func, iterable)
+        _checks.chunk_size(chunksize)
+        return _one_by_one_unpacked(func, _checks.call_arguments(items))
+
+
+class _WorkerExecutor:
+    """What the executors with workers share; `_kind` is all that tells them apart."""
+
+    _kind: str
+
+    def __init__(self, n_jobs: int | None = None, *, chunksize: int | None = None) -> None:
+        self._wanted = _checks.worker_count(n_jobs)
+        self._chunksize = _checks.chunk_size(chunksize)
+
+    @property
+    def n_jobs(self) -> int:
+        """Number of workers that a map started here and now would use."""
+        if self._wanted is not None and self._wanted > 0:
+            return self._wanted
+        from phylozoo_parallel import _engine
+
+        return _engine.worker_count(self._kind, self._wanted)
+
+    def map(
+        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
+    ) -> Iterator[R]:
+        """
+        Apply `func` to each item in the workers; work starts at the call.
+
+        Parameters
+        ----------
+        func : Callable[[T], R]
+            Called with one item. Lambdas, closures and functions of a notebook or a script
+            will do.
+        iterable : Iterable[T]
+            The items; may be endless. It is read in the caller's thread, within a bounded
+            look-ahead.
+        chunksize : int or None, optional
+            Items that travel to a worker together. None takes the executor's own, which by
+            default lets the library choose.
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order of the items, as they are ready. What an item or the
+            iterable raises is raised at its place, after the results before it.
+
+        Raises
+        ------
+        PhyloZooTypeError, PhyloZooValueError
+            At the call, for arguments other than these.
+        """
+        return self._start(func, iterable, chunksize, star=False)
+
+    def starmap(
+        self,
+        func: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+    ) -> Iterator[R]:
+        """
+        Apply `func` to the unpacked arguments of each item; otherwise like :meth:`map`.
+
+        Parameters
+        ----------
+        func : Callable[..., R]
+            Called with the values of one item as its arguments.
+        iterable : Iterable[Iterable[Any]]
+            Tuples of arguments; may be endless.
+        chunksize : int or None, optional
+            Items that travel to a worker together. None takes the executor's own.
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order of the items, as they are ready.
+
+        Raises
+        ------
+        PhyloZooTypeError, PhyloZooValueError
+            At the call, for arguments other than these; at its place, for an item that is
+            not iterable.
+        """
+        return self._start(func, iterable, chunksize, star=True)
+
+    def _start(
+        self, func: Callable[..., R], iterable: Iterable[Any], chunksize: int | None, star: bool
+    ) -> Iterator[R]:
+        items = _checks.map_arguments(func, iterable)
+        size = _checks.chunk_size(chunksize) or self._chunksize
+        from phylozoo_parallel import _dispatch, _engine
+
+        with_workers = _engine.open_engine(self._kind, self._wanted)
+        if with_workers is None:  # inside a worker
+            run = SequentialExecutor()
+            return run.starmap(func, items) if star else run.map(func, items)
+        if star:
+            items = _checks.call_arguments(items)
+        try:
+            total = len(iterable)  # type: ignore[arg-type]
+        except Exception:
+            total = None
+        return _dispatch.start(with_workers, func, items, total, size, star)
+
+
+class ThreadingExecutor(_WorkerExecutor):
+    """
+    Runs items in worker threads of ``joblib.Parallel``, which share the caller's memory.
+
+    For I/O and for code that releases the global interpreter lock.
+
+    Parameters
+    ----------
+    n_jobs : int or None, optional
+        Number of worker threads. None takes the count of the surrounding
+        ``joblib.parallel_config``, else 1; -1 is every available core.
+    chunksize : int or None, optional
+        Items that travel to a worker together, where a call does not say.
+
+    Raises
+    ------
+    PhyloZooValueError
+        `n_jobs` below 1 and not -1, or `chunksize` below 1.
+    PhyloZooTypeError
+        `n_jobs` or `chunksize` is not an integer.
+    """
+
+    _kind = "threads"
+
+
+class MultiprocessingExecutor(_WorkerExecutor):
+    """
+    Runs items in the worker processes of ``joblib.Parallel``, which stay up between calls.
+
+    A surrounding ``joblib.parallel_config`` that names an engine of processes or machines
+    runs the items there.
+
+    Parameters
+    ----------
+    n_jobs : int or None, optional
+        Number of worker processes. None takes the count of the surrounding
+        ``joblib.parallel_config``, else every available core; -1 is every available core.
+    chunksize : int or None, optional
+        Items that travel to a worker together, where a call does not say.
+
+    Raises
+    ------
+    PhyloZooValueError
+        `n_jobs` below 1 and not -1, or `chunksize` below 1.
+    PhyloZooTypeError
+        `n_jobs` or `chunksize` is not an integer.
+    """
+
+    _kind = "processes"
