@@ -15,6 +15,9 @@ from dataclasses import dataclass
 SECONDS = 0.02
 """What a chunk should take in its worker."""
 
+LEAST_SECONDS = 0.002
+"""What a chunk should take even when little is left to share."""
+
 BYTES = 4 << 20
 """What a chunk and its results should weigh at most, in pickled bytes."""
 
@@ -81,5 +84,6 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int) -> int:
         GROWTH * measured.largest,
     )
     if remaining is not None:
-        size = min(size, remaining / (SHARES * workers))
+        share = remaining / (SHARES * workers)
+        size = min(size, max(share, LEAST_SECONDS / max(measured.seconds, 1e-9)))
     return max(int(size), 1)

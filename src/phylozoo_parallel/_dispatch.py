@@ -3,29 +3,26 @@ One map: items into chunks, chunks to an engine, outcomes back into ordered resu
 
 ::
 
-    caller's thread                          engine             worker
-    items ──► chunk ──► submit, up to the window ─────────────► run_in_process
-                                                                run_in_thread
-    results ◄── in order ◄── outcomes ◄── queue ◄── callback ◄── outcome
+    caller's thread                                engine               worker
+    items ──► chunks ──► submit, up to the window ──────────────────────► run a chunk
+    results ◄── in order ◄── outcomes ◄── queue ◄── callback: put ◄────── outcome
 
 Everything but the callback's ``put`` happens in the thread that calls ``map`` or ``next``.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
-import cloudpickle
-
-from phylozoo_parallel import _chunking, _worker
+from phylozoo_parallel import _chunking, _shipping
 from phylozoo_parallel._engine import Engine
+from phylozoo_parallel._transport import Chunk, InThread, ToProcess, UnpicklableItem
+from phylozoo_parallel._worker import Failure, Outcome
 from phylozoo_parallel.errors import WorkerTraceback
 
 PILE = 64 << 20
@@ -33,25 +30,6 @@ PILE = 64 << 20
 
 BUDGET = 5 * _chunking.SECONDS
 """Seconds after which a worker hands back the rest of a chunk whose size was chosen here."""
-
-
-class _Chunk:
-    """Items on their way to a worker, and their results on the way back."""
-
-    __slots__ = ("first", "items", "nbytes", "pickled", "results")
-
-    def __init__(self, first: int, items: list[Any]) -> None:
-        self.first = first
-        self.items = items
-        self.nbytes = 0
-
-    def since(self, done: int) -> _Chunk:
-        """Return the items from the `done`-th on as a chunk of their own."""
-        return _Chunk(self.first + done, self.items[done:])
-
-    def singles(self) -> list[_Chunk]:
-        """Return the items as chunks of one."""
-        return [_Chunk(self.first + i, [item]) for i, item in enumerate(self.items)]
 
 
 def start(
@@ -90,7 +68,12 @@ def start(
     pickle.PicklingError
         The function has to go to another process and cannot be pickled.
     """
-    results = _Map(engine, func, items, total, chunksize, star).run()
+    try:
+        transport = ToProcess(func, star, engine) if engine.pickles else InThread(func, star)
+    except BaseException:
+        engine.release()
+        raise
+    results = _Map(engine, transport, items, total, chunksize).run()
     next(results)
     return results
 
@@ -101,15 +84,13 @@ class _Map:
     def __init__(
         self,
         engine: Engine,
-        func: Callable[..., Any],
+        transport: InThread | ToProcess,
         items: Iterator[Any],
         total: int | None,
         chunksize: int | None,
-        star: bool,
     ) -> None:
         self.engine = engine
-        self.func = func
-        self.star = star
+        self.transport = transport
         self.items = items
         self.total = total
         self.chunksize = chunksize
@@ -118,18 +99,14 @@ class _Map:
         self.read = 0  # items taken from the input
         self.at = 0  # index of the next result to hand out
         self.exhausted = False
-        self.flying: set[_Chunk] = set()
-        self.again: deque[_Chunk] = deque()  # to be sent (again) before anything new
-        self.finished: dict[int, _Chunk | BaseException] = {}  # by the index of the first result
+        self.flying: set[Chunk] = set()
+        self.again: deque[Chunk] = deque()  # to be sent (again) before anything new
+        self.finished: dict[int, Chunk | BaseException] = {}  # by the index of the first result
         self.pile = 0  # bytes in `finished`
-        self.queue: SimpleQueue[tuple[_Chunk, Any]] = SimpleQueue()
+        self.queue: SimpleQueue[tuple[Chunk, Any]] = SimpleQueue()
 
     def run(self) -> Iterator[Any]:
         try:
-            if self.engine.pickles:
-                self.key = os.urandom(8)
-                self.place = _place() if self.engine.place else None
-                self.function = _pickled_function(self.func, self.star)
             self.fill()
             self.engine.flush()
             yield  # to start(): the work has begun
@@ -144,10 +121,11 @@ class _Map:
                     raise chunk
                 self.pile -= chunk.nbytes
                 self.fill()
-                results = self.unpickled(chunk) if self.engine.pickles else chunk.results
+                results = self.values(chunk)
                 self.at += len(results)
                 yield from results
         finally:
+            self.transport.end(self.flying)
             self.engine.release()
 
     def fill(self) -> None:
@@ -162,39 +140,34 @@ class _Map:
             if chunk.items:
                 self.send(chunk)
 
-    def take(self) -> _Chunk:
+    def take(self) -> Chunk:
         """Read the next chunk from the input."""
         size = self.chunksize
         if size is None:
-            remaining = self.total - self.read if self.total else 0
-            size = _chunking.chunk_size(self.measured, max(remaining, 0) or None, self.engine.workers)
-        chunk = _Chunk(self.read, [])
+            left = self.total - self.read if self.total and self.total > self.read else None
+            size = _chunking.chunk_size(self.measured, left, self.engine.workers)
+        items: list[Any] = []
         try:
-            chunk.items.extend(islice(self.items, size))  # keeps what came before an error
+            items.extend(islice(self.items, size))  # keeps what came before an error
         except Exception as error:
-            self.fail(self.read + len(chunk.items), error)
-        self.exhausted = self.exhausted or len(chunk.items) < size
-        self.read += len(chunk.items)
+            self.fail(self.read + len(items), error)
+        chunk = Chunk(self.read, items)
+        self.exhausted = self.exhausted or len(items) < size
+        self.read += len(items)
         return chunk
 
-    def send(self, chunk: _Chunk) -> None:
-        """Submit a chunk to the engine."""
-        if self.engine.pickles:
-            chunk = self.picklable(chunk)
-            if not chunk.items:
-                return
-            arguments: tuple[Any, ...] = (
-                self.key,
-                self.place,
-                self.function,
-                chunk.pickled,
-                chunk.first,
-                self.budget,
-            )
-            run: Callable[..., Any] = _worker.run_in_process
-        else:
-            run = _worker.run_in_thread
-            arguments = (self.func, self.star, chunk.items, chunk.first, self.budget)
+    def send(self, chunk: Chunk) -> None:
+        """Submit a chunk, or the part of it that can travel."""
+        try:
+            run, arguments = self.transport.call(chunk, self.budget)
+        except UnpicklableItem as found:
+            index = chunk.first + found.position
+            error = pickle.PicklingError(f"item {index} could not be pickled: {found.error}")
+            error.__cause__ = found.error
+            self.fail(index, error)
+            if found.position:
+                self.send(Chunk(chunk.first, chunk.items[: found.position]))
+            return
         put = self.queue.put
         self.flying.add(chunk)
         self.engine.submit(run, arguments, lambda out: put((chunk, out)))
@@ -206,33 +179,59 @@ class _Map:
         while not self.queue.empty():
             self.settle(*self.queue.get())
 
-    def settle(self, chunk: _Chunk, out: Any) -> None:
-        """Book what came of a chunk."""
+    def settle(self, chunk: Chunk, out: Any) -> None:
+        """Book what came of a chunk: results, an error, or what is left to do of it."""
         if chunk not in self.flying:
             return
         self.flying.remove(chunk)
+        items = chunk.items
         try:
-            results, done, seconds, failure = self.engine.outcome(out)
+            outcome: Outcome = self.engine.outcome(out)
         except Exception as error:
             self.fail(chunk.first, error)
             return
-        if failure is not None:
-            if failure.index is not None or len(chunk.items) == 1:
-                self.fail(chunk.first + done, _rebuilt(failure))
-            else:  # one of its items cannot be unpickled: find out which
-                self.again.extendleft(reversed(chunk.singles()))
-        elif done < len(chunk.items):
-            self.again.appendleft(chunk.since(done))
+        try:
+            self.transport.accept(chunk, outcome.results, outcome.done)
+        except Exception as error:
+            self.one_by_one(chunk, error)
+            return
+        done, failure = outcome.done, outcome.failure
         if done:
-            if self.engine.pickles:
-                chunk.nbytes += len(results)
-            else:
-                chunk.nbytes = sys.getsizeof(results) + done * sys.getsizeof(results[0])
-            self.measured.add(done, seconds, chunk.nbytes)
-            chunk.results = results
-            chunk.items = []
+            self.measured.add(done, outcome.seconds, chunk.nbytes)
             self.pile += chunk.nbytes
             self.finished[chunk.first] = chunk
+        if failure is None:
+            if done < len(items):
+                self.again.appendleft(Chunk(chunk.first + done, items[done:]))
+        elif failure.item is None and len(items) > 1:
+            self.singles(chunk.first, items)  # to learn which of them it is
+        else:
+            self.fail(chunk.first + done, _rebuilt(failure))
+
+    def values(self, chunk: Chunk) -> list[Any]:
+        """Return the results of a finished chunk; where they cannot be read, run it anew."""
+        try:
+            return self.transport.values(chunk)
+        except Exception as error:
+            self.one_by_one(chunk, error)
+            return []
+
+    def one_by_one(self, chunk: Chunk, error: Exception) -> None:
+        """Find the result that cannot be unpickled."""
+        if len(chunk.items) > 1:
+            self.singles(chunk.first, chunk.items)
+            return
+        told = f"the result of item {chunk.first} could not be unpickled: {error}"
+        unpicklable = pickle.UnpicklingError(told)
+        unpicklable.__cause__ = error
+        self.fail(chunk.first, unpicklable)
+
+    def singles(self, first: int, items: Any) -> None:
+        """Have items run again in chunks of one."""
+        self.again.extendleft(
+            Chunk(first + position, items[position : position + 1])
+            for position in reversed(range(len(items)))
+        )
 
     def fail(self, index: int, error: BaseException) -> None:
         """Have the map end with this error once the results before it are handed out."""
@@ -240,69 +239,18 @@ class _Map:
         self.exhausted = True
         self.again = deque(chunk for chunk in self.again if chunk.first < index)
 
-    def picklable(self, chunk: _Chunk) -> _Chunk:
-        """Pickle a chunk, or the part of it before the first item that cannot be."""
-        try:
-            chunk.pickled = cloudpickle.dumps(chunk.items, pickle.HIGHEST_PROTOCOL)
-            chunk.nbytes = len(chunk.pickled)
-        except Exception as error:
-            good = 0
-            for item in chunk.items:
-                try:
-                    cloudpickle.dumps(item, pickle.HIGHEST_PROTOCOL)
-                except Exception as wrong:
-                    error = wrong
-                    break
-                good += 1
-            told = f"item {chunk.first + good} could not be pickled for a worker: {error}"
-            unpicklable = pickle.PicklingError(told)
-            unpicklable.__cause__ = error
-            self.fail(chunk.first + good, unpicklable)
-            return self.picklable(_Chunk(chunk.first, chunk.items[:good]))
-        return chunk
 
-    def unpickled(self, chunk: _Chunk) -> list[Any]:
-        """Unpickle a finished chunk's results; where that fails, run its items one by one."""
-        try:
-            results: list[Any] = pickle.loads(chunk.results)
-            return results
-        except Exception as error:
-            items = pickle.loads(chunk.pickled)
-            if len(items) == 1:
-                told = f"the result of item {chunk.first} could not be unpickled: {error}"
-                raise pickle.UnpicklingError(told) from error
-            self.again.extendleft(reversed(_Chunk(chunk.first, items).singles()))
-            return []
-
-
-def _place() -> tuple[str | None, list[str]]:
-    try:
-        return os.getcwd(), list(sys.path)
-    except OSError:  # the directory is gone
-        return None, list(sys.path)
-
-
-def _pickled_function(func: Callable[..., Any], star: bool) -> bytes:
-    try:
-        pickled: bytes = cloudpickle.dumps((func, star), pickle.HIGHEST_PROTOCOL)
-        return pickled
-    except Exception as error:
-        raise pickle.PicklingError(
-            f"func = {func!r} could not be pickled for worker processes: {error}; "
-            "what it captures has to be picklable, or use the threading backend"
-        ) from error
-
-
-def _rebuilt(failure: _worker.Failure) -> BaseException:
+def _rebuilt(failure: Failure) -> BaseException:
+    """Return the exception of a worker, as the caller shall see it."""
     error = failure.error
     if not isinstance(error, BaseException):
         try:
-            error = pickle.loads(error)
+            error = _shipping.unpack(error)
         except Exception:
             error = RuntimeError(f"{failure.line} (an exception that cannot be pickled)")
     error.__cause__ = WorkerTraceback(f"{failure.trace}{failure.where}")
     error.__traceback__ = None
     if hasattr(error, "add_note"):
         error.add_note(failure.where)
-    return error
-
+    raised: BaseException = error
+    return raised

@@ -29,6 +29,9 @@ from joblib.parallel import BACKENDS, BatchedCalls
 
 from phylozoo_parallel import _worker
 
+LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
+"""Where a worker finds the bytes that it may grow by before joblib replaces it."""
+
 IDLE_THREAD_POOLS = 4
 """Pools of worker threads, of different sizes, that stay open unused."""
 
@@ -76,8 +79,14 @@ class Engine:
     pickles : bool
         Whether chunks leave this process.
     place : bool
-        Whether the workers see this machine's files.
+        Whether the workers are on this machine.
+    folder : str or None
+        Where the user's joblib settings want temporary files.
+    leak_limit : tuple of str
+        :data:`LEAK_LIMIT`.
     """
+
+    leak_limit = LEAK_LIMIT
 
     def __init__(self, pool: _Pool, workers: int, pickles: bool, place: bool) -> None:
         self.workers = workers
@@ -85,6 +94,8 @@ class Engine:
         self.window = 2 * workers if workers == pool.workers else workers
         self.pickles = pickles
         self.place = place
+        settings = pool.parallel._backend_kwargs
+        self.folder = settings["temp_folder"] or os.environ.get("JOBLIB_TEMP_FOLDER")
         self._pool = pool
         pool.users.add(self)
 
@@ -96,7 +107,7 @@ class Engine:
         job = self._pool.backend.submit(batch, callback=done)
         # Dask's backend does not call back for a task that failed.
         if not isinstance(self._pool.backend, LokyBackend) and hasattr(job, "add_done_callback"):
-            job.add_done_callback(lambda future: future.exception() and done(future.exception()))
+            job.add_done_callback(lambda future: _tell_error(future, done))
 
     def flush(self) -> None:
         """Start what was submitted, on engines that do not start it at once."""
@@ -110,6 +121,12 @@ class Engine:
     def release(self) -> None:
         """End this map's use."""
         self._pool.users.discard(self)
+
+
+def _tell_error(future: Any, done: Callable[[Any], None]) -> None:
+    error = future.exception()
+    if error is not None:
+        done(error)
 
 
 class _OwnEngine(Engine):
@@ -161,7 +178,7 @@ def worker_count(kind: str, wanted: int | None) -> int:
         return wanted
     if kind == "processes" and not _in_memory(context):
         return int(context.effective_n_jobs(wanted))
-    return max(1, loky.cpu_count() + 1 + wanted)
+    return max(1, int(loky.cpu_count()) + 1 + wanted)
 
 
 def open_engine(kind: str, wanted: int | None) -> Engine | None:

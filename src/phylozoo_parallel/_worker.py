@@ -3,10 +3,10 @@ What runs in a worker: one chunk in, one outcome out.
 
 ::
 
-    process   bytes of the map's function, bytes of the chunk
-                  └─► unpickle ──► run ──► pickle ──► Outcome with bytes
+    process   the map's function and the chunk, packed
+                  └─► unpack ──► run ──► pack ──► Outcome with packed results
     thread    the function and the items themselves
-                  └─────────────► run ──────────────► Outcome with a list
+                  └───────────► run ────────────► Outcome with a list
 
 Nothing is raised from here: an exception that leaves a worker makes joblib kill its pool,
 and with it everybody's results. What went wrong travels in the outcome instead.
@@ -21,8 +21,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from functools import partial
+from time import perf_counter, sleep
 from typing import Any, NamedTuple
+
+from phylozoo_parallel import _shipping, _wanted
 
 STRIDE = 32
 """Most items that run between two looks at the clock."""
@@ -30,15 +33,18 @@ STRIDE = 32
 QUICK = 0.001
 """Seconds; items of a stride slower than this are looked at one by one."""
 
-KEPT_FUNCTIONS = 4
-"""Functions that a worker keeps unpickled, for maps that take turns."""
+KEPT = 8
+"""Functions that a worker keeps unpickled at most, for maps that take turns."""
+
+WATCH = 1.0
+"""Seconds between two looks at whether the caller lives and what it still wants."""
 
 
 class Failure(NamedTuple):
     """Why a chunk ended before its last item."""
 
-    index: int | None
-    """Of the item that failed; None when the chunk failed as a whole and its items may not."""
+    item: int | None
+    """Index of the item that failed; None when only the chunk as a whole did."""
     error: Any
     """The exception, pickled in a process; None when it does not pickle."""
     line: str
@@ -60,6 +66,19 @@ class Outcome(NamedTuple):
     failure: Failure | None
 
 
+class Caller(NamedTuple):
+    """What a worker on the caller's machine has to know of it and of one map."""
+
+    ticket: tuple[_shipping.Name, int] | None
+    """Page and slot that say whether the map is still wanted."""
+    directory: str | None
+    """Working directory."""
+    path: list[str]
+    """``sys.path``."""
+    leak_limit: tuple[str, str]
+    """Module and name of the bytes that a worker may grow by before joblib replaces it."""
+
+
 class _Here(threading.local):
     kind: str | None = None
 
@@ -67,12 +86,27 @@ class _Here(threading.local):
 here = _Here()
 """``here.kind`` is "process" or "thread" while this thread runs a chunk."""
 
-_functions: dict[bytes, tuple[Callable[..., Any], bool]] = {}
-_entered: bytes | None = None
+
+class _Known(NamedTuple):
+    func: Callable[..., Any]
+    star: bool
+    caller: Caller | None
+    held: int
+    """Bytes that the function is taken to hold."""
+
+
+_known: dict[int, _Known] = {}
+_entered = 0
+_watcher: threading.Thread | None = None
 
 
 def run_in_thread(
-    func: Callable[..., Any], star: bool, items: Sequence[Any], first: int, budget: float | None
+    func: Callable[..., Any],
+    star: bool,
+    items: Sequence[Any],
+    first: int,
+    budget: float | None,
+    wanted: Callable[[], bool],
 ) -> Outcome:
     """
     Run a chunk on objects shared with the caller.
@@ -85,11 +119,13 @@ def run_in_thread(
         The chunk, and the index of its first item.
     budget : float or None
         Seconds after which the rest is left to others; None for no limit.
+    wanted
+        Whether the map still is.
     """
     here.kind = "thread"
     try:
         begin = perf_counter()
-        results, error = _run(func, star, items, budget)
+        results, error = _run(func, star, items, budget, wanted)
         failure = None
         if error is not None:
             failure = _failure(error, first + len(results), items[len(results)])
@@ -99,52 +135,65 @@ def run_in_thread(
 
 
 def run_in_process(
-    key: bytes,
-    place: tuple[str | None, list[str]] | None,
-    function: bytes,
-    items: bytes,
+    key: int,
+    caller: bytes | None,
+    function: _shipping.Packed,
+    items: _shipping.Packed,
     first: int,
     budget: float | None,
+    reply: _shipping.Name | None,
 ) -> Outcome:
     """
-    Run a pickled chunk and pickle what comes of it.
+    Run a packed chunk and pack what comes of it.
 
     Parameters
     ----------
-    key, function
-        The map's name, and its pickled function with its `star`; unpickled once a worker.
-    place
-        The caller's working directory and ``sys.path``; None on another machine.
+    key : int
+        The map's.
+    caller : bytes or None
+        Pickled :class:`Caller`; None on another machine.
+    function
+        Packed function and `star`; unpacked once a worker.
     items, first, budget
-        As for :func:`run_in_thread`; the items pickled.
+        As for :func:`run_in_thread`; the items packed.
+    reply : tuple or None
+        Name of the segment for large results.
     """
     here.kind = "process"
+    begin = perf_counter()
     try:
-        begin = perf_counter()
         try:
-            _enter(key, place)
-            func, star = _function(key, function)
-        except BaseException as error:
-            told = f"the function could not be unpickled in its worker: {_line(error)}"
-            return _nothing(begin, first, pickle.UnpicklingError(told), error)
+            known = _known.get(key) or _get_to_know(key, caller, function)
+            _enter(key, known.caller)
+        except BaseException as wrong:
+            told = f"the function could not be unpickled in its worker: {_line(wrong)}"
+            return _nothing(begin, first, pickle.UnpicklingError(told), wrong)
+        if not _wanted_here(key, known.caller):
+            return Outcome(b"", 0, 0.0, None)
         try:
-            chunk = pickle.loads(items)
-        except BaseException as error:
-            told = f"item {first} could not be unpickled in its worker: {_line(error)}"
-            return _nothing(begin, None, pickle.UnpicklingError(told), error)
-        results, error = _run(func, star, chunk, budget)
+            chunk = _shipping.unpack(items)
+        except BaseException as wrong:
+            told = f"item {first} could not be unpickled in its worker: {_line(wrong)}"
+            return _nothing(begin, None, pickle.UnpicklingError(told), wrong)
+        results, error = _run(
+            known.func, known.star, chunk, budget, partial(_wanted_here, key, known.caller)
+        )
         failure = None
         if error is not None:
             failure = _failure(error, first + len(results), chunk[len(results)])
-        return _pickled(results, begin, first, failure)
+        return _packed(results, begin, first, failure, reply)
     finally:
         here.kind = None
 
 
 def _run(
-    func: Callable[..., Any], star: bool, items: Sequence[Any], budget: float | None
+    func: Callable[..., Any],
+    star: bool,
+    items: Sequence[Any],
+    budget: float | None,
+    wanted: Callable[[], bool],
 ) -> tuple[list[Any], BaseException | None]:
-    """Run items until one fails or the budget is spent; the clock is not read at every item."""
+    """Run items until one fails, the budget is spent or they are no longer wanted."""
     results: list[Any] = []
     append = results.append
     stop = len(items)
@@ -160,64 +209,116 @@ def _run(
                     append(func(item))
             done += stride
             before, now = now, perf_counter()
+            # Quick items do not pay for a look at the clock each.
             stride = min(2 * stride, STRIDE) if now - before < QUICK else 1
-            if budget is not None and now - begin > budget:
+            if (budget is not None and now - begin > budget) or not wanted():
                 break
     except BaseException as error:
         return results, error
     return results, None
 
 
-def _enter(key: bytes, place: tuple[str | None, list[str]] | None) -> None:
-    global _entered
-    if place is None or _entered == key:
-        return
-    directory, path = place
-    sys.path[:] = path
-    if directory is not None:
-        os.chdir(directory)
-    _entered = key
-
-
-def _function(key: bytes, function: bytes) -> tuple[Callable[..., Any], bool]:
-    known = _functions.get(key)
-    if known is None:
-        known = pickle.loads(function)
-        while len(_functions) >= KEPT_FUNCTIONS:
-            _functions.pop(next(iter(_functions)), None)
-        _functions[key] = known
+def _get_to_know(key: int, caller: bytes | None, function: _shipping.Packed) -> _Known:
+    """Unpack a map's function, in the caller's directory and with its ``sys.path``."""
+    global _watcher
+    told: Caller | None = pickle.loads(caller) if caller else None
+    _enter(key, told)
+    func, star = _shipping.unpack(function)
+    known = _Known(func, star, told, _shipping.size(function))
+    while len(_known) >= KEPT:
+        _let_go(next(iter(_known)))
+    _known[key] = known
+    if told is not None:
+        _grow(told, known.held)
+        if _watcher is None:
+            parent = os.getppid()
+            _watcher = threading.Thread(target=_watch, args=(parent,), daemon=True)
+            _watcher.start()
     return known
 
 
-def _dump(value: Any) -> bytes:
+def _enter(key: int, caller: Caller | None) -> None:
+    global _entered
+    if caller is None or _entered == key:
+        return
+    sys.path[:] = caller.path
+    if caller.directory is not None:
+        os.chdir(caller.directory)
+    _entered = key
+
+
+def _wanted_here(key: int, caller: Caller | None) -> bool:
+    return caller is None or caller.ticket is None or _wanted.wanted(*caller.ticket, key)
+
+
+def _let_go(key: int) -> None:
+    known = _known.pop(key, None)
+    if known is not None and known.caller is not None:
+        _grow(known.caller, -known.held)
+
+
+def _grow(caller: Caller, held: int) -> None:
+    """Tell joblib's leak guard what is held on purpose: unpickled objects outgrow their pickle."""
+    module, name = caller.leak_limit
+    guard = sys.modules.get(module)
+    if guard is not None and abs(held) > _shipping.LARGE:
+        setattr(guard, name, getattr(guard, name) + 8 * held)
+
+
+def _watch(parent: int) -> None:
+    """End this worker when its caller is gone, and let go of what no map wants any more."""
+    while True:
+        sleep(WATCH)
+        if os.getppid() != parent:
+            os._exit(1)
+        for key, known in list(_known.items()):
+            if not _wanted_here(key, known.caller):
+                _let_go(key)
+
+
+def _parts(value: Any) -> list[Any]:
     try:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        return _shipping.parts(value, pickle.dumps)
     except Exception:  # what only cloudpickle can do: lambdas, classes of __main__
         import cloudpickle
 
-        pickled: bytes = cloudpickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-        return pickled
+        return _shipping.parts(value, cloudpickle.dumps)
 
 
-def _pickled(results: list[Any], begin: float, first: int, failure: Failure | None) -> Outcome:
+def _pack(value: Any, reply: _shipping.Name | None) -> _shipping.Packed:
+    pieces = _parts(value)
+    if reply is not None and (len(pieces) > 1 or len(pieces[0]) >= _shipping.LARGE):
+        try:
+            return _shipping.answer(reply, pieces)
+        except OSError:  # no room, or the caller is gone
+            pass
+    return _shipping.in_message(pieces)
+
+
+def _packed(
+    results: list[Any],
+    begin: float,
+    first: int,
+    failure: Failure | None,
+    reply: _shipping.Name | None,
+) -> Outcome:
     try:
-        blob = _dump(results)
+        packed = _pack(results, reply)
     except BaseException as error:
         for good, result in enumerate(results):
             try:
-                _dump(result)
+                _parts(result)
             except BaseException as wrong:
                 told = f"the result of item {first + good} could not be pickled: {_line(wrong)}"
                 failed = _failure(pickle.PicklingError(told), first + good, result, wrong)
-                return _pickled(results[:good], begin, first, failed)
+                return _packed(results[:good], begin, first, failed, reply)
         told = f"the results from item {first} on could not be pickled: {_line(error)}"
         return _nothing(begin, None, pickle.PicklingError(told), error)
-    return Outcome(blob, len(results), perf_counter() - begin, failure)
+    return Outcome(packed, len(results), perf_counter() - begin, failure)
 
 
 def _nothing(begin: float, index: int | None, told: Exception, error: BaseException) -> Outcome:
-    failure = _failure(told, index, None, error)
-    return Outcome(_dump([]), 0, perf_counter() - begin, failure)
+    return Outcome(b"", 0, perf_counter() - begin, _failure(told, index, None, error))
 
 
 def _line(error: BaseException) -> str:
@@ -237,7 +338,7 @@ def _failure(
     if here.kind == "process":
         where = f"in worker process {os.getpid()}"
         try:
-            carried = _dump(error)
+            carried = _pack(error, None)
         except BaseException:
             carried = None
     if index is not None:

@@ -19,9 +19,7 @@ def _backend_named(backend: object) -> ParallelBackend:
         return ParallelBackend(getattr(backend, "value", backend))
     except ValueError:
         names = ", ".join(repr(member.value) for member in ParallelBackend)
-        raise PhyloZooValueError(
-            f"Unknown backend: {backend!r}. Must be one of: {names}"
-        ) from None
+        raise PhyloZooValueError(f"Unknown backend: {backend!r}. Must be one of: {names}") from None
 
 
 class ParallelConfig:
@@ -98,4 +96,6 @@ class ParallelConfig:
 
     def __repr__(self) -> str:
         backend = getattr(self.backend, "value", self.backend)
-        return f"ParallelConfig(backend={backend}, n_jobs={self.n_jobs}, chunksize={self.chunksize})"
+        return (
+            f"ParallelConfig(backend={backend}, n_jobs={self.n_jobs}, chunksize={self.chunksize})"
+        )

@@ -69,9 +69,7 @@ def _one_by_one(func: Callable[[T], R], items: Iterator[T]) -> Iterator[R]:
         yield func(item)
 
 
-def _one_by_one_unpacked(
-    func: Callable[..., R], items: Iterator[tuple[Any, ...]]
-) -> Iterator[R]:
+def _one_by_one_unpacked(func: Callable[..., R], items: Iterator[tuple[Any, ...]]) -> Iterator[R]:
     for item in items:
         yield func(*item)
 

@@ -1,0 +1,220 @@
+"""
+How values reach another process: small ones in the message, large ones in shared memory.
+
+::
+
+    value ──pickle──► stream, large buffers ──┬─ small ──► bytes ──────────────► message
+                                              ├─ large ──► Segment ◄── mapped ── worker
+                                              └─ no segment to be had ──► list ► message
+
+A segment is memory (or a file) without a name: the worker opens it through the caller's
+entry in ``/proc``, and it vanishes with its holders, however they end. Each large buffer is
+mapped copy-on-write, so arrays arrive without a copy, writable and private. Segments are
+filled with ``write``: where there is no room that is an error, and not a crash (SIGBUS) as
+it would be through a mapping. Systems without such memory put everything into the message.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+LARGE = 1 << 17
+"""Bytes from which a buffer, or a whole pickle, travels in a segment."""
+
+Packed = Any
+"""``bytes``; ``list`` of the stream and its buffers; or ``tuple`` of segment name and sizes."""
+
+Name = tuple[str, int]
+"""Path and inode: a path in ``/proc`` alone could by now lead to another file."""
+
+
+class Segment:
+    """
+    Nameless memory that other processes of this user can open.
+
+    Parameters
+    ----------
+    folder : str or None
+        Where to make it, as a file without a name; None for memory.
+
+    Raises
+    ------
+    OSError
+        There is none to be had.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        if folder is not None:
+            self.fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        elif hasattr(os, "memfd_create"):
+            self.fd = os.memfd_create("phylozoo-parallel")
+        else:
+            raise OSError("no memory that another process could open")
+        self.name: Name = (f"/proc/{os.getpid()}/fd/{self.fd}", os.fstat(self.fd).st_ino)
+
+    def write(self, parts: Sequence[Any]) -> tuple[int, ...]:
+        """Write the parts of a value; return their sizes in bytes."""
+        return _write(self.fd, parts)
+
+    def read(self, sizes: Sequence[int]) -> Any:
+        """Return the value whose parts have these sizes, copied out of the segment."""
+        # A mapping would keep a file descriptor open for as long as the caller keeps an array.
+        pieces = []
+        for size, offset in zip(sizes, _offsets(sizes), strict=True):
+            piece = memoryview(bytearray(size))
+            done = 0
+            while done < size:
+                done += os.preadv(self.fd, [piece[done:]], offset + done)
+            pieces.append(piece)
+        return pickle.loads(pieces[0], buffers=pieces[1:])
+
+    def close(self) -> None:
+        """Let go; what is mapped stays until its last user lets go too."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def opened(name: Name, flags: int) -> int:
+    """
+    Open a segment of another process.
+
+    Returns
+    -------
+    int
+        The file descriptor.
+
+    Raises
+    ------
+    OSError
+        The segment is gone.
+    """
+    path, inode = name
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    if os.fstat(fd).st_ino != inode:
+        os.close(fd)
+        raise FileNotFoundError(f"the shared memory {path} is no longer what it was")
+    return fd
+
+
+def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
+    """
+    Pickle a value.
+
+    Parameters
+    ----------
+    value
+        Anything.
+    dumps
+        ``pickle.dumps`` or ``cloudpickle.dumps``.
+
+    Returns
+    -------
+    list
+        The pickle, then the large buffers that belong to it but were not copied into it.
+    """
+    buffers: list[Any] = []
+
+    def in_band(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if view.nbytes < LARGE:
+            return True
+        buffers.append(view)
+        return False
+
+    return [dumps(value, protocol=5, buffer_callback=in_band), *buffers]
+
+
+def pack(pieces: list[Any], folder: str | None) -> tuple[Packed, Segment | None]:
+    """
+    Choose how a pickled value travels to a process on this machine.
+
+    Parameters
+    ----------
+    pieces : list
+        From :func:`parts`.
+    folder : str or None
+        Where the user wants temporary files; None for memory.
+
+    Returns
+    -------
+    tuple
+        What goes into the message, and the segment to keep open until it has been used.
+    """
+    if len(pieces) == 1 and len(pieces[0]) < LARGE:
+        return pieces[0], None
+    for place in (folder,) if folder else (None, tempfile.gettempdir()):
+        try:
+            segment = Segment(place)
+        except (OSError, AttributeError):  # O_TMPFILE is Linux's
+            continue
+        try:
+            return (segment.name, segment.write(pieces)), segment
+        except OSError:  # no room
+            segment.close()
+    return in_message(pieces), None
+
+
+def in_message(pieces: list[Any]) -> Packed:
+    """Return a pickled value in the form that needs no shared memory."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return [pieces[0], *map(bytearray, pieces[1:])]  # bytearray: arrays stay writable
+
+
+def unpack(packed: Packed) -> Any:
+    """Return the value, in whatever process it arrived."""
+    if isinstance(packed, bytes):
+        return pickle.loads(packed)
+    if isinstance(packed, list):
+        return pickle.loads(packed[0], buffers=packed[1:])
+    name, sizes = packed
+    fd = opened(name, os.O_RDONLY)
+    try:
+        whole = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
+    finally:
+        os.close(fd)
+    pieces = [whole[at : at + size] for at, size in zip(_offsets(sizes), sizes, strict=True)]
+    return pickle.loads(pieces[0], buffers=pieces[1:])
+
+
+def answer(name: Name, pieces: list[Any]) -> Packed:
+    """Write a large value into the segment that the caller holds open for it."""
+    fd = opened(name, os.O_WRONLY)
+    try:
+        return name, _write(fd, pieces)
+    finally:
+        os.close(fd)
+
+
+def size(packed: Packed) -> int:
+    """Return how many bytes a packed value takes."""
+    if isinstance(packed, bytes):
+        return len(packed)
+    return sum(packed[1]) if isinstance(packed, tuple) else sum(map(len, packed))
+
+
+def _write(fd: int, pieces: Sequence[Any]) -> tuple[int, ...]:
+    views = [memoryview(piece).cast("B") for piece in pieces]
+    sizes = tuple(map(len, views))
+    for view, offset in zip(views, _offsets(sizes), strict=True):
+        while view:
+            done = os.pwrite(fd, view, offset)
+            view, offset = view[done:], offset + done
+    return sizes
+
+
+def _offsets(sizes: Sequence[int]) -> Iterator[int]:
+    """Tell where each part begins: at a page, so that arrays are aligned."""
+    offset = 0
+    for size in sizes:
+        yield offset
+        offset += -(-size // mmap.PAGESIZE) * mmap.PAGESIZE

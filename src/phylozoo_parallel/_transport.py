@@ -1,0 +1,222 @@
+"""
+How the chunks of one map travel: as they are to threads, packed to processes.
+
+::
+
+    chunk ──call──► arguments of run_in_thread / run_in_process ──► worker
+    chunk ◄──accept── outcome (packed results)  ◄──────────────────┘
+      └──values──► results
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import cloudpickle
+
+from phylozoo_parallel import _shipping, _wanted, _worker
+from phylozoo_parallel._engine import Engine
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+_replies: list[_shipping.Segment] = []
+"""Empty segments for large results, for the next chunk that is sent."""
+
+
+class Chunk:
+    """Items on their way to a worker, and their results on the way back."""
+
+    __slots__ = ("first", "items", "nbytes", "packed", "reply", "results", "segment")
+
+    def __init__(self, first: int, items: Sequence[Any]) -> None:
+        self.first = first
+        self.items = items
+        self.nbytes = 0
+        """Of the packed items, later with their results."""
+        self.packed: _shipping.Packed = None
+        self.segment: _shipping.Segment | None = None
+        """Where the items are, when `packed` names it."""
+        self.reply: _shipping.Segment | None = None
+        """Where the worker may put results."""
+        self.results: Any = None
+
+
+class UnpicklableItem(Exception):
+    """The item at `position` of a chunk cannot be pickled; `error` is the reason."""
+
+    def __init__(self, position: int, error: Exception) -> None:
+        super().__init__(position, error)
+        self.position = position
+        self.error = error
+
+
+class InThread:
+    """Hands the caller's own objects to worker threads."""
+
+    def __init__(self, func: Callable[..., Any], star: bool) -> None:
+        self._func = func
+        self._star = star
+        self._ended: list[bool] = []
+
+    def call(self, chunk: Chunk, budget: float | None) -> Call:
+        """Return what the engine has to run for a chunk."""
+        wanted = partial(operator.not_, self._ended)
+        arguments = (self._func, self._star, chunk.items, chunk.first, budget, wanted)
+        return _worker.run_in_thread, arguments
+
+    def accept(self, chunk: Chunk, results: list[Any], done: int) -> None:
+        """Keep the results of a chunk; their size is a guess from the first of them."""
+        chunk.results = results
+        chunk.items = ()
+        chunk.nbytes = sys.getsizeof(results)
+        if done:
+            chunk.nbytes += done * sys.getsizeof(results[0])
+
+    def values(self, chunk: Chunk) -> list[Any]:
+        """Return the results of a chunk."""
+        values: list[Any] = chunk.results
+        return values
+
+    def end(self, flying: set[Chunk]) -> None:
+        """Have the workers stop."""
+        self._ended.append(True)
+
+
+class ToProcess:
+    """Packs function, items and results for workers in other processes."""
+
+    def __init__(self, func: Callable[..., Any], star: bool, engine: Engine) -> None:
+        self._engine = engine
+        self._key = int.from_bytes(os.urandom(8), "big") | 1
+        try:
+            pieces = _shipping.parts((func, star), cloudpickle.dumps)
+        except Exception as error:
+            raise pickle.PicklingError(
+                f"func = {func!r} could not be pickled for worker processes: {error}; "
+                "what it captures has to be picklable, or use the threading backend"
+            ) from error
+        self._function, self._segment = self._pack(pieces)
+        self._ticket: tuple[_shipping.Name, int] | None = None
+        self._caller = None
+        if engine.place:
+            try:
+                directory = os.getcwd()
+            except OSError:  # it is gone
+                directory = None
+            self._ticket = _wanted.take(self._key)
+            caller = _worker.Caller(self._ticket, directory, sys.path, engine.leak_limit)
+            self._caller = pickle.dumps(caller)
+
+    def call(self, chunk: Chunk, budget: float | None) -> Call:
+        """
+        Return what the engine has to run for a chunk.
+
+        Raises
+        ------
+        UnpicklableItem
+            The chunk cannot travel.
+        """
+        try:
+            pieces = _shipping.parts(chunk.items, cloudpickle.dumps)
+        except Exception as error:
+            raise _unpicklable(chunk.items, error) from error
+        chunk.packed, chunk.segment = self._pack(pieces)
+        chunk.nbytes = _shipping.size(chunk.packed)
+        if self._engine.place:
+            try:
+                chunk.reply = _replies.pop() if _replies else _shipping.Segment()
+            except OSError:
+                chunk.reply = None
+        reply = chunk.reply.name if chunk.reply else None
+        return _worker.run_in_process, (
+            self._key,
+            self._caller,
+            self._function,
+            chunk.packed,
+            chunk.first,
+            budget,
+            reply,
+        )
+
+    def accept(self, chunk: Chunk, results: _shipping.Packed, done: int) -> None:
+        """Keep the results of a chunk: large ones unpacked, small ones not yet."""
+        try:
+            if isinstance(results, tuple) and chunk.reply:
+                chunk.results = chunk.reply.read(results[1])
+            else:
+                chunk.results = results
+                if chunk.reply:
+                    _replies.append(chunk.reply)
+                    chunk.reply = None
+        finally:
+            _close(chunk)
+        chunk.nbytes += _shipping.size(results)
+        if isinstance(chunk.packed, bytes) and done == len(chunk.items):
+            chunk.items = ()  # what is packed will do, should they be needed again
+        else:
+            chunk.items = chunk.items[:done]
+
+    def values(self, chunk: Chunk) -> list[Any]:
+        """
+        Return the results of a chunk.
+
+        Raises
+        ------
+        Exception
+            Whatever unpickling raises; the chunk's items are there again then.
+        """
+        if type(chunk.results) is not bytes:
+            values: list[Any] = chunk.results
+            return values
+        try:
+            values = pickle.loads(chunk.results)
+        except Exception:
+            chunk.items = chunk.items or pickle.loads(chunk.packed)
+            raise
+        return values
+
+    def end(self, flying: set[Chunk]) -> None:
+        """Have the workers stop, and let go of all shared memory."""
+        if self._ticket is not None:
+            _wanted.drop(self._ticket[1])
+        if self._segment is not None:
+            self._segment.close()
+        for chunk in flying:
+            _close(chunk)
+
+    def _pack(self, pieces: list[Any]) -> tuple[_shipping.Packed, _shipping.Segment | None]:
+        if self._engine.place:
+            return _shipping.pack(pieces, self._engine.folder)
+        return _shipping.in_message(pieces), None
+
+
+def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:
+    for position, item in enumerate(items):
+        try:
+            cloudpickle.dumps(item)
+        except Exception as wrong:
+            return UnpicklableItem(position, wrong)
+    return UnpicklableItem(0, error)
+
+
+def _close(chunk: Chunk) -> None:
+    for segment in (chunk.segment, chunk.reply):
+        if segment is not None:
+            segment.close()
+    chunk.segment = chunk.reply = None
+
+
+def forget() -> None:
+    """Leave the segments to the parent, in a forked child."""
+    _replies.clear()
+    _wanted.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)
