@@ -23,7 +23,7 @@ from typing import Any
 import joblib.parallel
 import loky
 from joblib import Parallel
-from joblib._parallel_backends import LokyBackend, SequentialBackend
+from joblib._parallel_backends import LokyBackend, MultiprocessingBackend, SequentialBackend
 from joblib.externals.loky import reusable_executor
 from joblib.parallel import BACKENDS, BatchedCalls
 
@@ -38,6 +38,8 @@ IDLE_THREAD_POOLS = 4
 _lock = threading.RLock()
 _processes: _Pool | None = None
 _threads: dict[int, _Pool] = {}
+_lent: dict[int, _Pool] = {}
+"""On backends of the user's contexts, by the backend's id; open while a map uses them."""
 
 
 class _Pool:
@@ -45,8 +47,11 @@ class _Pool:
 
     def __init__(self, backend: Any, workers: int, settings: Any = None) -> None:
         self.settings = settings
-        # prefer and require are hints for choosing a backend; this one is chosen.
-        self.parallel = Parallel(backend=backend, prefer=None, require=None)
+        # prefer and require are hints for choosing a backend; this one is chosen. One chunk is
+        # one task: no batches of them.
+        self.parallel = Parallel(
+            backend=backend, prefer=None, require=None, batch_size=1, pre_dispatch="all"
+        )
         self.users: set[Engine] = set()
         self.open(workers)
 
@@ -57,12 +62,10 @@ class _Pool:
         self.backend = self.parallel._backend
         self.workers = self.backend.effective_n_jobs(self.parallel.n_jobs)
         self.nested = self.backend.get_nested_backend()
-        if hasattr(self.backend, "start_call"):
-            self.backend.start_call()
+        self.backend.start_call()
 
     def close(self) -> None:
-        if hasattr(self.backend, "stop_call"):
-            self.backend.stop_call()
+        self.backend.stop_call()
         self.parallel.__exit__(None, None, None)
 
 
@@ -129,15 +132,18 @@ def _tell_error(future: Any, done: Callable[[Any], None]) -> None:
         done(error)
 
 
-class _OwnEngine(Engine):
-    """On a backend from the user's context: opened for one map, and closed with it."""
+class _LentEngine(Engine):
+    """On a backend of the user's context, which is closed with the last map on it."""
 
     def release(self) -> None:
-        super().release()
-        self._pool.close()
+        with _lock:
+            super().release()
+            if not self._pool.users:
+                del _lent[id(self._pool.backend)]
+                self._pool.close()
 
 
-class _ListEngine(_OwnEngine):
+class _ListEngine(_LentEngine):
     """On a backend that only takes whole calls: one list call a window."""
 
     def __init__(self, *args: Any) -> None:
@@ -200,16 +206,19 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     if _inside_worker(kind, wanted, context):
         return None
     workers = worker_count(kind, wanted)
-    if kind == "threads":
-        return Engine(_thread_pool(workers), workers, pickles=False, place=True)
-    if type(context) is LokyBackend or _in_memory(context):
-        return Engine(_process_pool(workers, context), workers, pickles=True, place=True)
-    pool = _Pool(context, workers)
-    if isinstance(pool.backend, SequentialBackend):
-        pool.close()
-        return None
-    kind_of_engine = _OwnEngine if context.supports_return_generator else _ListEngine
-    return kind_of_engine(pool, workers, True, isinstance(context, LokyBackend))
+    with _lock:
+        if kind == "threads":
+            return Engine(_thread_pool(workers), workers, pickles=False, place=True)
+        if type(context) is LokyBackend or _in_memory(context):
+            return Engine(_process_pool(workers, context), workers, pickles=True, place=True)
+        pool = _lent.get(id(context)) or _Pool(context, workers)
+        if isinstance(pool.backend, SequentialBackend):  # joblib fell back to it
+            return None
+        _lent[id(context)] = pool
+        engine = _LentEngine if context.supports_return_generator else _ListEngine
+        return engine(
+            pool, workers, True, isinstance(context, LokyBackend | MultiprocessingBackend)
+        )
 
 
 def _in_memory(backend: Any) -> bool:
@@ -228,47 +237,40 @@ def _inside_worker(kind: str, wanted: int | None, context: Any) -> bool:
 
 
 def _thread_pool(workers: int) -> _Pool:
-    with _lock:
-        pool = _threads.pop(workers, None)
-        if pool is None:
-            idle = [size for size, pool in _threads.items() if not pool.users]
-            for size in idle[: len(idle) + 1 - IDLE_THREAD_POOLS]:
-                _threads.pop(size).close()
-            pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
-        _threads[workers] = pool  # the latest used comes last
-        return pool
+    pool = _threads.pop(workers, None)
+    if pool is None:
+        idle = [size for size, pool in _threads.items() if not pool.users]
+        for size in idle[: len(idle) + 1 - IDLE_THREAD_POOLS]:
+            _threads.pop(size).close()
+        pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
+    _threads[workers] = pool  # the latest used comes last
+    return pool
 
 
 def _process_pool(workers: int, context: Any) -> _Pool:
-    """Share joblib's own pool; resize it only when nobody uses it."""
+    """Share joblib's own pool of processes, and resize it only when nobody uses it."""
     global _processes
     settings = _loky_settings(context)
-    with _lock:
-        current = reusable_executor._executor
-        busy = current is not None and not current._flags.shutdown and current._pending_work_items
-        size = current._max_workers if busy else max(workers, 2)
-        pool = _processes
-        if pool is None or pool.settings != settings:
-            backend = LokyBackend(
-                nesting_level=0,
-                inner_max_num_threads=settings["inner_max_num_threads"],
-                **settings["backend_kwargs"],
-            )
-            pool = _processes = _Pool(backend, size, settings)
-        elif _shut(pool) or (not pool.users and _differs(pool, size)):
-            pool.parallel.__exit__(None, None, None)
-            pool.open(size)
-        return pool
-
-
-def _shut(pool: _Pool) -> bool:
-    executor = pool.backend._workers
-    return executor._flags.shutdown and executor is reusable_executor._executor
-
-
-def _differs(pool: _Pool, size: int) -> bool:
-    executor = pool.backend._workers
-    return executor is not reusable_executor._executor or executor._max_workers != size
+    current = reusable_executor._executor
+    open_now = current is not None and not current._flags.shutdown
+    busy = open_now and current._pending_work_items
+    size = current._max_workers if busy else max(workers, 2)
+    pool = _processes
+    if pool is None or pool.settings != settings:
+        if pool is not None and not pool.users:
+            pool.close()
+        own = LokyBackend(
+            nesting_level=0,
+            inner_max_num_threads=settings["inner_max_num_threads"],
+            **settings["backend_kwargs"],
+        )
+        _processes = pool = _Pool(own, size, settings)
+    elif not open_now:
+        pool.open(size)  # without closing it, which would take it from the maps that use it
+    elif not pool.users and (pool.backend._workers is not current or current._max_workers != size):
+        pool.close()
+        pool.open(size)
+    return pool
 
 
 def _loky_settings(context: Any) -> dict[str, Any]:
@@ -283,10 +285,10 @@ def _loky_settings(context: Any) -> dict[str, Any]:
 
 def _forget() -> None:
     """Let go, in a forked child, of the pools that stayed with the parent."""
-    global _lock, _processes, _threads, _left_behind
+    global _lock, _processes, _threads, _lent, _left_behind
     # Kept alive: collecting them would write to the parent's pipes.
-    _left_behind = (_processes, _threads, reusable_executor._executor)
-    _lock, _processes, _threads = threading.RLock(), None, {}
+    _left_behind = (_processes, _threads, _lent, reusable_executor._executor)
+    _lock, _processes, _threads, _lent = threading.RLock(), None, {}, {}
     reusable_executor._executor = None
     reusable_executor._executor_lock = threading.RLock()
 
