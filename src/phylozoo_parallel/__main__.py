@@ -67,9 +67,8 @@ def cores() -> dict[str, Any]:
     known = [limit for limit in limits.values() if limit is not None]
     limits["container quota"] = available if available < min(known) else None
     why = [name for name, limit in limits.items() if limit == available]
-    if why[0] == "logical cores":
-        why = ["nothing limits them"]
-    return {"available": available, "why": " and ".join(why), "limits": limits}
+    told = "nothing limits them" if why[0] == "logical cores" else " and ".join(why)
+    return {"available": available, "why": told, "limits": limits}
 
 
 def resolution() -> dict[str, Any]:

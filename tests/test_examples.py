@@ -1,0 +1,192 @@
+"""The bootstrap example, run as its users run it."""
+
+import math
+import random
+import re
+import runpy
+import subprocess
+import sys
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("phylozoo.utils.exceptions")
+np = pytest.importorskip("numpy")
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "bootstrap_splits.py"
+
+
+def run(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def output(*arguments):
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    # Nothing but the time on standard error: no warning, no traceback.
+    assert re.fullmatch(r"\d+\.\d s with ParallelConfig\(.*\)\n", done.stderr)
+    return done.stdout
+
+
+def rows(text):
+    """Return {split: (support, count, unresolved)} in the order of the table."""
+    table = {}
+    for line in text.partition("unresolved  split\n")[2].splitlines():
+        support, count, unresolved, split = line.split(maxsplit=3)
+        left, right = (frozenset(side.split(", ")) for side in split.split(" | "))
+        table[frozenset([left, right])] = (support, int(count), int(unresolved))
+    return table
+
+
+def write_fasta(path, sequences):
+    path.write_text("".join(f">{name}\n{sites}\n" for name, sites in sequences.items()))
+    return path
+
+
+def independent_counts(sequences, replicates, seed):
+    """Do the bootstrap again in plain Python: {split: count}, {quartet: unresolved}."""
+    length = len(next(iter(sequences.values())))
+    counts, unresolved = {}, {}
+    for child in np.random.SeedSequence(seed).spawn(replicates):
+        columns = np.random.default_rng(child).integers(0, length, length).tolist()
+        distance = {}
+        for one, other in combinations(sequences, 2):
+            both = [(sequences[one][i].upper(), sequences[other][i].upper()) for i in columns]
+            both = [(x, y) for x, y in both if x in "ACGT" and y in "ACGT"]
+            differing = sum(x != y for x, y in both)
+            if both and 4 * differing < 3 * len(both):
+                corrected = -3 / 4 * math.log(1 - 4 / 3 * differing / len(both))
+                distance[frozenset([one, other])] = corrected
+        for a, b, c, d in combinations(sequences, 4):
+            pairs = [((a, b), (c, d)), ((a, c), (b, d)), ((a, d), (b, c))]
+            splits = [frozenset(map(frozenset, pair)) for pair in pairs]
+            undefined = any(side not in distance for split in splits for side in split)
+            sums = [sum(distance.get(side, 0) for side in split) for split in splits]
+            ranked = sorted(sums)
+            if undefined or ranked[1] - ranked[0] < 1e-9:
+                quartet = frozenset([a, b, c, d])
+                unresolved[quartet] = unresolved.get(quartet, 0) + 1
+            else:
+                split = splits[sums.index(ranked[0])]
+                counts[split] = counts.get(split, 0) + 1
+    return counts, unresolved
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return output("--replicates", 30, "--rows", 0, "--backend", "sequential")
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("backend", ["sequential", "threading", "multiprocessing"])
+def test_the_seed_alone_decides(reference, backend, workers):
+    options = ("--replicates", 30, "--rows", 0, "--backend", backend, "--workers", workers)
+    assert output(*options) == reference
+
+
+def test_simulated_alignment(reference):
+    assert reference.startswith("simulated alignment: 12 taxa, 1000 sites")
+    table = rows(reference)
+    assert len({frozenset.union(*split) for split in table}) == math.comb(12, 4)
+    counts = [count for _, count, _ in table.values()]
+    assert all(one >= other for one, other in pairwise(counts))
+    assert all(support == f"{count / 30:.3f}" for support, count, _ in table.values())
+
+
+def test_another_seed_and_fewer_rows(reference):
+    text = output("--replicates", 30, "--rows", 5, "--backend", "sequential", "--seed", 2)
+    *lines, last = text.splitlines()
+    assert len(lines) == 3 + 5
+    assert re.fullmatch(r"\.\.\. and \d+ more splits \(--rows 0 shows all\)", last)
+    assert lines[1] != reference.splitlines()[1]
+
+
+def test_a_certain_split_has_support_one(tmp_path):
+    one = "ACGT" * 50
+    other = "ACGT" * 40 + "CATG" * 10
+    sequences = {"dog": one, "wolf": one, "cat": other, "lynx": other}
+    counts, unresolved = independent_counts(sequences, 40, seed=1)
+    certain = frozenset([frozenset(["dog", "wolf"]), frozenset(["cat", "lynx"])])
+    assert (counts, unresolved) == ({certain: 40}, {})
+    path = write_fasta(tmp_path / "pets.fasta", sequences)
+    assert rows(output(path, "--replicates", 40)) == {certain: ("1.000", 40, 0)}
+
+
+def test_supports_match_an_independent_computation(tmp_path):
+    draw = random.Random(3)
+    ancestor = draw.choices("ACGT", k=60)
+    sequences = {
+        f"taxon {name}": "".join(
+            draw.choice("ACGTacgt-NRy") if draw.random() < 0.4 else site for site in ancestor
+        )
+        for name in "ABCDE"
+    }
+    # Few sites in common, and in some replicates none: undefined distances.
+    sequences["taxon F"] = "-" * 57 + "".join(ancestor[57:])
+    sequences["taxon A"] = sequences["taxon A"][:58] + "--"
+    counts, unresolved = independent_counts(sequences, 50, seed=7)
+    assert unresolved
+    assert 1 < max(counts.values()) < 50
+
+    path = write_fasta(tmp_path / "small.fa", sequences)
+    text = output(path, "--replicates", 50, "--seed", 7, "--rows", 0)
+    assert rows(text) == {
+        split: (f"{count / 50:.3f}", count, unresolved.get(frozenset.union(*split), 0))
+        for split, count in counts.items()
+    }
+    assert re.search("undefined distance: taxon A, taxon F in [1-9][0-9]* replicates", text)
+
+
+def test_ties_are_unresolved(tmp_path):
+    path = write_fasta(tmp_path / "same.fasta", dict.fromkeys("ABCD", "ACGUUGCA" * 5))
+    text = output(path, "--replicates", 10, "--backend", "sequential")
+    assert "0.0% gaps" in text  # RNA counts as known
+    assert rows(text) == {}
+
+
+FASTA = {
+    "three taxa": (">A\nACGT\n>B\nACGT\n>C\nACGT\n", "a quartet needs four taxa, and there are 3"),
+    "name twice": (">A\nACGT\n>B\nACGT\n>A\nACGA\n", "more than one sequence is named 'A'"),
+    "no sequence": (">A\n>B\nACGT\n", "there is no sequence under the name 'A'"),
+    "lengths": (">A\nACGT\n>B\nACG\n>C\nACGT\n>D\nACGT\n", "same length"),
+    "not FASTA": ("Dear reader,\n", "before first header"),
+    "empty": ("", "No sequences found"),
+    "not text": (b"\xff\xfe\x00\x01", "decode"),
+}
+
+
+@pytest.fixture(scope="module")
+def main():
+    return runpy.run_path(str(SCRIPT))["main"]
+
+
+@pytest.mark.parametrize("wrong", FASTA)
+def test_a_wrong_file_is_one_line(main, monkeypatch, capsys, tmp_path, wrong):
+    content, told = FASTA[wrong]
+    path = tmp_path / "wrong.fasta"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    monkeypatch.setattr(sys, "argv", ["bootstrap_splits.py", str(path)])
+    assert main() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"bootstrap_splits.py: cannot use {path}: ")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_a_missing_file_ends_the_script_with_status_2(tmp_path):
+    path = tmp_path / "nowhere.fasta"
+    done = run(path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"bootstrap_splits.py: cannot use {path}: No such file or directory\n"
+
+
+@pytest.mark.parametrize("option", [("--replicates", "0"), ("--workers", "0"), ("--seed", "x")])
+def test_a_wrong_option(main, monkeypatch, capsys, option):
+    monkeypatch.setattr(sys, "argv", ["bootstrap_splits.py", *option])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert f"argument {option[0]}: not a whole number from" in capsys.readouterr().err

@@ -1,0 +1,203 @@
+"""What is in the wheel, what importing it loads, what type checkers see, and how the rooms lie."""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+import tokenize
+import zipfile
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+from environments import (
+    ROOT,
+    newest_phylozoo,
+    only_ours,
+    our_wheel,
+    phylozoo_version,
+    run,
+    with_phylozoo,
+)
+
+SOURCES = {file.stem: file for file in (ROOT / "src" / "phylozoo_parallel").glob("*.py")}
+
+
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_holds_the_package_and_the_shim() -> None:
+    held = {name for name in names(our_wheel()) if ".dist-info/" not in name}
+    shim = {"phylozoo/utils/parallel/__init__.py", "phylozoo/utils/parallel/py.typed"}
+    package = {f"phylozoo_parallel/{file.name}" for file in SOURCES.values()}
+    assert held == shim | package | {"phylozoo_parallel/py.typed"}
+
+
+def test_phylozoo_has_no_package_where_the_shim_goes() -> None:
+    theirs = names(newest_phylozoo())
+    assert "phylozoo/utils/parallel.py" in theirs
+    assert not [name for name in theirs if name.startswith("phylozoo/utils/parallel/")]
+
+
+LOADED = "; import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+
+
+def loaded_by(code: str, directory: Path) -> set[str]:
+    return set(run([sys.executable, "-c", code + LOADED], directory).stdout.split())
+
+
+def test_importing_loads_neither_joblib_nor_numpy_nor_phylozoo(tmp_path: Path) -> None:
+    loaded = loaded_by("import phylozoo_parallel", tmp_path)
+    assert "phylozoo_parallel" in loaded
+    assert not loaded & {"joblib", "loky", "cloudpickle", "numpy", "phylozoo"}
+
+
+def test_the_sequential_backend_never_loads_joblib(tmp_path: Path) -> None:
+    code = (
+        "from phylozoo_parallel import ParallelConfig; run = ParallelConfig().get_executor(); "
+        "assert [*run.map(abs, [-1]), *run.starmap(pow, [(2, 3)])] == [1, 8]; "
+        "[ParallelConfig(name, n_jobs=2) for name in ('threading', 'multiprocessing')]"
+    )
+    assert not loaded_by(code, tmp_path) & {"joblib", "loky", "cloudpickle", "numpy"}
+
+
+TYPED = """
+from {module} import MultiprocessingExecutor, ParallelConfig, ParallelExecutor, ThreadingExecutor
+
+def half(x: int) -> float:
+    return x / 2
+
+def repeat(word: str, times: int) -> str:
+    return word * times
+
+executor: ParallelExecutor = ParallelConfig("multiprocessing", n_jobs=2).get_executor()
+reveal_type(list(executor.map(half, range(3))))
+reveal_type(list(executor.starmap(repeat, [("a", 1)])))
+reveal_type(list(ThreadingExecutor(2).map(len, ["a"])))
+reveal_type(ParallelConfig().backend)
+conforming: list[ParallelExecutor] = [ThreadingExecutor(), MultiprocessingExecutor(2)]
+executor.map(half, ["not an integer"])
+ParallelConfig(jobs=2)
+"""
+
+
+@pytest.mark.parametrize("module", ["phylozoo.utils.parallel", "phylozoo_parallel"])
+@pytest.mark.parametrize("phylozoo", ["with PhyloZoo", "without PhyloZoo"])
+def test_mypy_sees_the_types(module: str, phylozoo: str, tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    environment = only_ours()
+    if phylozoo == "with PhyloZoo":
+        environment = with_phylozoo(phylozoo_version("newest"))
+    file = tmp_path / "typed.py"
+    file.write_text(TYPED.format(module=module))
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache"]
+    done = run([*mypy, "--python-executable", environment.python, file], tmp_path, status=1)
+    lines = done.stdout.replace("builtins.", "").splitlines()
+    revealed = [line.split('"')[1] for line in lines if "Revealed type" in line]
+    assert revealed == [
+        "list[float]",
+        "list[str]",
+        "list[int]",
+        "phylozoo_parallel.backend.ParallelBackend",
+    ]
+    errors = [line for line in lines if ": error:" in line]
+    assert len(errors) == 2, done.stdout
+    assert '"map"' in errors[0] or "List item" in errors[0]
+    assert 'Unexpected keyword argument "jobs"' in errors[1]
+
+
+LAYERS = [
+    {"__main__"},
+    {"__init__"},
+    {"config"},
+    {"executors"},
+    {"_dispatch"},
+    {"_chunking", "_transport"},
+    {"_engine"},
+    {"_worker"},
+    {"_wanted"},
+    {"_shipping"},
+    {"_checks"},
+    {"backend", "errors"},
+]
+"""The rooms from top to bottom: each may import those below it."""
+
+
+def imported(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the module and the name of everything that a module of ours imports, anywhere in it."""
+    for node in ast.walk(ast.parse(SOURCES[name].read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), "phylozoo_parallel")
+            yield from ((module, alias.name) for alias in node.names)
+
+
+def test_imports_point_downwards() -> None:
+    depth = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    assert depth.keys() == SOURCES.keys()
+    upward = []
+    for name in SOURCES:
+        for module, what in imported(name):
+            if module.partition(".")[0] != "phylozoo_parallel":
+                continue
+            room = module.partition(".")[2] or (what if what in SOURCES else "__init__")
+            if depth[room] <= depth[name]:
+                upward.append(f"{name} imports {room}")
+    assert not upward
+
+
+def test_only_the_engine_leans_on_the_insides_of_joblib() -> None:
+    def insides(name: str) -> list[str]:
+        tree = ast.walk(ast.parse(SOURCES[name].read_text()))
+        used = [
+            f"joblib.{node.attr}"
+            for node in tree
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "joblib"
+        ]
+        used += [f"{module}.{what}".rstrip(".") for module, what in imported(name)]
+        return [
+            path
+            for path in used
+            if path.startswith("joblib.") and path.split(".")[1:] not in public
+        ]
+
+    import joblib
+
+    public = [[name] for name in joblib.__all__]
+    assert insides("_engine")
+    assert not {name: insides(name) for name in SOURCES if name != "_engine" and insides(name)}
+
+
+def lines_of_code(file: Path) -> int:
+    """Count the lines that hold code: no blank lines, comments and docstrings."""
+    source = file.read_text()
+    layout = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in layout:
+            code.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            code.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(code)
+
+
+def test_the_source_stays_small() -> None:
+    sizes = {name: lines_of_code(file) for name, file in SOURCES.items()}
+    assert sum(sizes.values()) > 500  # the count itself works
+    assert sum(sizes.values()) <= 1500, sizes
+    assert max(sizes.values()) <= 350, sizes
