@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,14 @@ _processes: _Pool | None = None
 _threads: dict[int, _Pool] = {}
 _lent: dict[int, _Pool] = {}
 """On backends of the user's contexts, by the backend's id; open while a map uses them."""
+
+
+class _Batch(BatchedCalls):  # type: ignore[misc]
+    """joblib's batch, which loky's pickler takes a tenth of a millisecond to pickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        batch = BatchedCalls(self.items, (self._backend, self._n_jobs))
+        return pickle.loads, (pickle.dumps(batch, pickle.HIGHEST_PROTOCOL),)
 
 
 class _Pool:
@@ -106,7 +115,7 @@ class Engine:
         self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
     ) -> None:
         """Have ``func(*arguments)`` run in a worker; `done` gets what :meth:`outcome` takes."""
-        batch = BatchedCalls([(func, arguments, {})], self._pool.nested)
+        batch = _Batch([(func, arguments, {})], self._pool.nested)
         job = self._pool.backend.submit(batch, callback=done)
         # Dask's backend does not call back for a task that failed.
         if not isinstance(self._pool.backend, LokyBackend) and hasattr(job, "add_done_callback"):
@@ -177,7 +186,10 @@ def worker_count(kind: str, wanted: int | None) -> int:
     wanted : int or None
         As given to the executor: None leaves it to joblib's context, -1 is all.
     """
-    context, count = joblib.parallel.get_active_backend()
+    return _worker_count(kind, wanted, *joblib.parallel.get_active_backend())
+
+
+def _worker_count(kind: str, wanted: int | None, context: Any, count: int | None) -> int:
     if wanted is None:
         wanted = count if count is not None else (1 if kind == "threads" else -1)
     if wanted > 0:
@@ -202,10 +214,10 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     Engine or None
         None inside a worker, where maps run sequentially.
     """
-    context, _ = joblib.parallel.get_active_backend()
+    context, count = joblib.parallel.get_active_backend()
     if _inside_worker(kind, wanted, context):
         return None
-    workers = worker_count(kind, wanted)
+    workers = _worker_count(kind, wanted, context, count)
     with _lock:
         if kind == "threads":
             return Engine(_thread_pool(workers), workers, pickles=False, place=True)
