@@ -19,16 +19,18 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 from typing import Any
 
+import joblib
 import joblib.parallel
-import loky
 from joblib import Parallel
 from joblib._parallel_backends import LokyBackend, MultiprocessingBackend, SequentialBackend
 from joblib.externals.loky import reusable_executor
 from joblib.parallel import BACKENDS, BatchedCalls
 
 from phylozoo_parallel import _worker
+from phylozoo_parallel.errors import PhyloZooValueError
 
 LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 """Where a worker finds the bytes that it may grow by before joblib replaces it."""
@@ -194,9 +196,14 @@ def _worker_count(kind: str, wanted: int | None, context: Any, count: int | None
         wanted = count if count is not None else (1 if kind == "threads" else -1)
     if wanted > 0:
         return wanted
+    if wanted == 0:
+        raise PhyloZooValueError(
+            "n_jobs=0 of the surrounding joblib.parallel_config has no meaning; "
+            "give it a positive integer or -1"
+        )
     if kind == "processes" and not _in_memory(context):
         return int(context.effective_n_jobs(wanted))
-    return max(1, int(loky.cpu_count()) + 1 + wanted)
+    return max(1, int(joblib.cpu_count()) + 1 + wanted)
 
 
 def open_engine(kind: str, wanted: int | None) -> Engine | None:
@@ -255,6 +262,7 @@ def _thread_pool(workers: int) -> _Pool:
         for size in idle[: len(idle) + 1 - IDLE_THREAD_POOLS]:
             _threads.pop(size).close()
         pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
+        pool.backend._get_pool()  # or the first two threads to submit would make one each
     _threads[workers] = pool  # the latest used comes last
     return pool
 
@@ -276,6 +284,9 @@ def _process_pool(workers: int, context: Any) -> _Pool:
             inner_max_num_threads=settings["inner_max_num_threads"],
             **settings["backend_kwargs"],
         )
+        if _processes is None and multiprocessing.parent_process() is not None:
+            # A child of multiprocessing joins its own children before loky ends them.
+            Finalize(None, _shut_down, exitpriority=100)
         _processes = pool = _Pool(own, size, settings)
     elif not open_now:
         pool.open(size)  # without closing it, which would take it from the maps that use it
@@ -283,6 +294,11 @@ def _process_pool(workers: int, context: Any) -> _Pool:
         pool.close()
         pool.open(size)
     return pool
+
+
+def _shut_down() -> None:
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.terminate()
 
 
 def _loky_settings(context: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""How fast phylozoo-parallel is, and its rivals: ``python -m benchmarks``."""

@@ -1,0 +1,321 @@
+"""The rows of the benchmark. A new one is an entry of :data:`ROWS`."""
+
+import math
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from benchmarks import memory, rivals, work
+
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Work that several candidates do in turn against the clock."""
+
+    name: str
+    what: str
+    make: Callable[[int], Any]
+    """Makes the input of that size, before the clock starts."""
+    run: Callable[[Map, Any], Any]
+    """What is timed: does the work with a candidate's map, and returns the results."""
+    candidates: dict[str, Callable[[], Map]]
+    """Opens each candidate; see `rivals`. The names of ours begin with "ours"."""
+    targets: dict[str, float]
+    """The largest ratio, of our time to the rival's, that is good enough."""
+    size: int
+    quick: int
+    repeat: int
+    before: Callable[[Map, Any], None] | None = None
+    """Comes before every run, untimed."""
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """Work that we do alone, for how much memory it takes."""
+
+    name: str
+    what: str
+    run: Callable[[int], dict[str, float]]
+    """Does the work of that size, and returns megabytes by the name of the figure."""
+    targets: dict[str, float]
+    """The most megabytes that are good enough."""
+    size: int
+    quick: int
+
+
+PROCESSES = {
+    "ours": partial(rivals.ours, "processes"),
+    "ours from config": partial(rivals.ours_from_config, "processes"),
+    "PhyloZoo": rivals.phylozoo_processes,
+    "joblib": partial(rivals.joblib, "processes"),
+    "loky": rivals.loky,
+    "ProcessPoolExecutor": partial(rivals.futures, "processes"),
+    "mpire": rivals.mpire,
+}
+IN_CHUNKS = {
+    "ProcessPoolExecutor": partial(rivals.futures, "processes", chunksize=1_000),
+    "mpire": partial(rivals.mpire, chunksize=1_000),
+}
+THREADS = {
+    "ours": partial(rivals.ours, "threads"),
+    "ours from config": partial(rivals.ours_from_config, "threads"),
+    "PhyloZoo": rivals.phylozoo_threads,
+    "joblib": partial(rivals.joblib, "threads"),
+    "ThreadPoolExecutor": partial(rivals.futures, "threads"),
+}
+
+
+def those(candidates, *names):
+    return {name: candidates[name] for name in names}
+
+
+def listed(func):
+    """Return a `run` that maps `func` over the input."""
+    return lambda map, items: list(map(func, items))
+
+
+def captured(map, container):
+    # A new function each time: mpire does not send the one that its workers had last.
+    return list(map(partial(work.pick, container), range(64)))
+
+
+def raise_in_an_item(map, items):
+    while len(set(map(work.who, [0.01] * 4))) < rivals.WORKERS:
+        pass  # one of them is still coming up after an earlier candidate's error
+    try:
+        list(map(work.fail, items))
+    except ArithmeticError:
+        return
+    raise AssertionError("nothing was raised")
+
+
+def log_normal(size):
+    chance = random.Random(1)
+    return [0.0015 * math.exp(chance.gauss(0, 1.2)) for _ in range(size)]
+
+
+def arrays(size):
+    import numpy
+
+    return [numpy.full(250_000, float(index)) for index in range(size)]
+
+
+def long_array(size):
+    import numpy
+
+    return numpy.arange(float(size))
+
+
+UNEVEN = {
+    "run": listed(work.spin),
+    "candidates": those(PROCESSES, "ours", "PhyloZoo", "joblib", "ProcessPoolExecutor", "mpire"),
+    "targets": {"joblib": 1.0, "PhyloZoo": 0.95},
+    "size": 400,
+    "quick": 20,
+    "repeat": 9,
+}
+
+ALL = [
+    Row(
+        "tiny-processes",
+        "x*x over a list of 200,000, processes",
+        make=lambda size: list(range(size)),
+        run=listed(work.square),
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib") | IN_CHUNKS,
+        targets={"PhyloZoo": 0.9, "joblib": 0.06},
+        size=200_000,
+        quick=2_000,
+        repeat=15,
+    ),
+    Row(
+        "tiny-generator",
+        "x*x over a generator of 200,000, processes",
+        make=lambda size: size,
+        run=lambda map, size: list(map(work.square, (x for x in range(size)))),
+        candidates=those(PROCESSES, "ours")
+        | {"Pool.imap": partial(rivals.pool_imap, chunksize=1_000)}
+        | those(PROCESSES, "joblib")
+        | IN_CHUNKS,
+        targets={"Pool.imap": 0.8},
+        size=200_000,
+        quick=2_000,
+        repeat=9,
+    ),
+    Row(
+        "tiny-threads",
+        "x*x over a list of 200,000, threads",
+        make=lambda size: list(range(size)),
+        run=listed(work.square),
+        candidates=those(THREADS, "ours", "PhyloZoo", "joblib"),
+        targets={"PhyloZoo": 0.01},
+        size=200_000,
+        quick=500,
+        repeat=3,
+    ),
+    Row(
+        "two-processes",
+        "a map of 2 trivial items, processes",
+        make=lambda size: list(range(size)),
+        run=listed(work.square),
+        candidates=PROCESSES,
+        targets={"joblib": 0.1, "loky": 1.0},
+        size=2,
+        quick=2,
+        repeat=300,
+    ),
+    Row(
+        "two-threads",
+        "a map of 2 trivial items, threads",
+        make=lambda size: list(range(size)),
+        run=listed(work.square),
+        candidates=THREADS,
+        targets={"joblib": 0.03, "ThreadPoolExecutor": 3.0},
+        size=2,
+        quick=2,
+        repeat=300,
+    ),
+    Row(
+        "inner-loop",
+        "1,000 maps of 32 items of 1 ms, one after the other, processes",
+        make=lambda size: [[0.001] * 32] * size,
+        run=lambda map, maps: [list(map(work.spin, items)) for items in maps],
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "ProcessPoolExecutor"),
+        targets={"PhyloZoo": 1.0},
+        size=1_000,
+        quick=5,
+        repeat=3,
+    ),
+    Row(
+        "lognormal-falling",
+        "400 items of log-normal costs (sigma 1.2), the dearest first, processes",
+        make=lambda size: sorted(log_normal(size), reverse=True),
+        **UNEVEN,
+    ),
+    Row(
+        "lognormal-rising",
+        "400 items of log-normal costs (sigma 1.2), the dearest last, processes",
+        make=lambda size: sorted(log_normal(size)),
+        **UNEVEN,
+    ),
+    Row(
+        "lognormal-shuffled",
+        "400 items of log-normal costs (sigma 1.2), in any order, processes",
+        make=log_normal,
+        **UNEVEN,
+    ),
+    Row(
+        "captured-dict",
+        "partial(f, dict of 1,000,000) over 64 items, processes",
+        make=lambda size: {key: key for key in range(size)},
+        run=captured,
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "mpire"),
+        targets={"PhyloZoo": 0.25},
+        size=1_000_000,
+        quick=10_000,
+        repeat=7,
+    ),
+    Row(
+        "captured-array",
+        "partial(f, array of 128 MB) over 64 items, processes",
+        make=long_array,
+        run=captured,
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib", "mpire"),
+        targets={"PhyloZoo": 0.03, "joblib": 1.0},
+        size=16_000_000,
+        quick=1_000_000,
+        repeat=7,
+    ),
+    Row(
+        "array-items",
+        "200 arrays of 2 MB, results as large, processes",
+        make=arrays,
+        run=listed(work.double),
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib", "ProcessPoolExecutor", "mpire"),
+        targets={"PhyloZoo": 1.0},
+        size=200,
+        quick=6,
+        repeat=7,
+    ),
+    Row(
+        "naps",
+        "256 naps of 50 ms in 32 threads",
+        make=lambda size: [0.05] * size,
+        run=listed(work.nap),
+        candidates={
+            "ours": partial(rivals.ours, "threads", 32),
+            "ideal": partial(rivals.ideal, 32),
+            "joblib": partial(rivals.joblib, "threads", 32),
+            "ThreadPoolExecutor": partial(rivals.futures, "threads", 32),
+        },
+        targets={"ideal": 1.05},
+        size=256,
+        quick=8,
+        repeat=7,
+    ),
+    Row(
+        "cold-start",
+        "a program of one map of 2 items, from nothing to its end, processes",
+        make=lambda size: list(range(size)),
+        run=listed(abs),
+        candidates={
+            "ours": lambda: rivals.fresh(
+                "from phylozoo_parallel import MultiprocessingExecutor; "
+                "results = list(MultiprocessingExecutor(2).map(abs, items))"
+            ),
+            "joblib": lambda: rivals.fresh(
+                "from joblib import Parallel, delayed; "
+                "results = Parallel(n_jobs=2)(delayed(abs)(item) for item in items)"
+            ),
+            "loky": lambda: rivals.fresh(
+                "from loky import get_reusable_executor; "
+                "results = list(get_reusable_executor(2).map(abs, items))"
+            ),
+        },
+        targets={"joblib": 1.0},
+        size=2,
+        quick=2,
+        repeat=15,
+    ),
+    Row(
+        "after-error",
+        "a map of 2 trivial items right after one whose item raised, processes",
+        make=lambda size: list(range(size)),
+        run=listed(work.square),
+        before=raise_in_an_item,
+        candidates=PROCESSES,
+        targets={"joblib": 0.05},
+        size=2,
+        quick=2,
+        repeat=15,
+    ),
+    MemoryRow(
+        "stream-memory",
+        "sum(executor.map(f, range(10,000,000))), processes",
+        memory.stream,
+        targets={"parent": 50},
+        size=10_000_000,
+        quick=20_000,
+    ),
+    MemoryRow(
+        "slow-reader",
+        "1 MB items without end, the reader takes 1 ms for each of 2,000 results, processes",
+        memory.slow_reader,
+        targets={"parent, second half": 10, "worker, second half": 10},
+        size=2_000,
+        quick=40,
+    ),
+    MemoryRow(
+        "shared-array",
+        "4 worker processes share a captured array of 400 MB",
+        memory.shared_array,
+        targets={"workers": 600},
+        size=50_000_000,
+        quick=1_000_000,
+    ),
+]
+
+ROWS = {row.name: row for row in ALL}

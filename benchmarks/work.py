@@ -1,0 +1,49 @@
+"""What the workers of every candidate are given to do."""
+
+import os
+import time
+
+
+def square(x):
+    return x * x
+
+
+def spin(seconds):
+    """Use up that much processor time: on a crowded core it takes longer, as real work does."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(50))
+    return seconds
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def fail(x):
+    raise ArithmeticError(x)
+
+
+def pick(container, key):
+    return container[key]
+
+
+def double(array):
+    return array * 2
+
+
+def echo(x):
+    return x
+
+
+def who(seconds):
+    """Tell who did it, having left the other workers time for the next item."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def read(array, seconds):
+    """Touch all of an array, and tell who did."""
+    assert array.sum() == len(array)
+    return who(seconds)

@@ -1,0 +1,417 @@
+"""What the engine leans on in joblib, name by name, and the rules by which it shares its pools.
+
+A name that joblib does not export may change with any release of joblib: the first half of
+this module tells which one did.
+"""
+
+import itertools
+import pickle
+import threading
+import time
+
+import cloudpickle
+import joblib.parallel
+import pytest
+from joblib import Parallel, parallel_config
+from joblib._parallel_backends import (
+    LokyBackend,
+    MultiprocessingBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+    ThreadingBackend,
+)
+from joblib.externals.loky import process_executor, reusable_executor
+from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config, get_active_backend
+
+from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
+
+pytestmark = pytest.mark.core
+
+SETTINGS = ["max_nbytes", "mmap_mode", "temp_folder", "verbose"]
+
+
+@pytest.fixture(params=[LokyBackend, ThreadingBackend])
+def opened(request):
+    """An open ``Parallel`` on a backend object of ours, opened as the engine opens it."""
+    backend = request.param(nesting_level=0)
+    parallel = Parallel(backend=backend, prefer=None, require=None)
+    parallel.n_jobs = 2
+    with parallel:
+        yield parallel
+
+
+def outcome(backend, func, *args):
+    """Submit one call as the engine does and wait for what comes back."""
+    done, box = threading.Event(), []
+    batch = BatchedCalls([(func, args, {})], backend.get_nested_backend())
+    backend.submit(batch, callback=lambda out: (box.append(out), done.set()))
+    assert done.wait(60)
+    return box[0]
+
+
+class TestContext:
+    def test_default_config_has_the_settings(self):
+        assert {*SETTINGS, "backend", "n_jobs"} <= default_parallel_config.keys()
+
+    def test_config_is_set_inside_a_context_and_only_there(self):
+        outside = getattr(joblib.parallel._backend, "config", default_parallel_config)
+        with parallel_config(mmap_mode="c", max_nbytes=5, temp_folder="/tmp", verbose=3):
+            config = joblib.parallel._backend.config
+            assert [config[key] for key in SETTINGS] == [5, "c", "/tmp", 3]
+        assert getattr(joblib.parallel._backend, "config", default_parallel_config) == outside
+
+    def test_config_is_each_threads_own(self):
+        seen = []
+        with parallel_config(n_jobs=2):
+            thread = threading.Thread(
+                target=lambda: seen.append(hasattr(joblib.parallel._backend, "config"))
+            )
+            thread.start()
+            thread.join()
+        assert seen == [False]
+
+    def test_active_backend(self):
+        backend, n_jobs = get_active_backend()
+        assert (type(backend), backend.nesting_level, n_jobs) == (LokyBackend, 0, None)
+        with parallel_config(backend="threading", n_jobs=3):
+            backend, n_jobs = get_active_backend()
+            assert (type(backend), n_jobs) == (ThreadingBackend, 3)
+
+    @pytest.mark.parametrize("backend", ["loky", "threading"])
+    def test_nesting_level_rises_in_workers(self, backend):
+        level = joblib.delayed(lambda: get_active_backend()[0].nesting_level)
+        assert Parallel(n_jobs=2, backend=backend)([level()] * 2) == [1, 1]
+
+    def test_settings_that_reach_loky(self):
+        with parallel_config(backend="loky", inner_max_num_threads=3, initializer=print):
+            backend, _ = get_active_backend()
+        assert type(backend) is LokyBackend
+        assert backend.inner_max_num_threads == 3
+        assert backend.backend_kwargs == {"initializer": print}
+
+
+class TestBackends:
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("loky", LokyBackend),
+            ("threading", ThreadingBackend),
+            ("multiprocessing", MultiprocessingBackend),
+            ("sequential", SequentialBackend),
+        ],
+    )
+    def test_registry(self, name, kind):
+        assert BACKENDS[name] is kind
+        assert kind(nesting_level=0).nesting_level == 0
+
+    @pytest.mark.parametrize(
+        ("kind", "in_memory", "streams"),
+        [
+            (LokyBackend, False, True),
+            (MultiprocessingBackend, False, False),
+            (ThreadingBackend, True, True),
+            (SequentialBackend, True, False),
+        ],
+    )
+    def test_flags(self, kind, in_memory, streams):
+        backend = kind(nesting_level=0)
+        assert getattr(backend, "uses_threads", False) is in_memory
+        assert getattr(backend, "supports_sharedmem", False) is in_memory
+        assert bool(backend.supports_return_generator) is streams
+
+    @pytest.mark.parametrize("name", ["start_call", "stop_call", "get_nested_backend", "submit"])
+    def test_methods_of_every_backend(self, name):
+        assert callable(getattr(ParallelBackendBase, name))
+
+    def test_counting_workers(self):
+        assert LokyBackend(nesting_level=0).effective_n_jobs(3) == 3
+        assert LokyBackend(nesting_level=0).effective_n_jobs(-1) == joblib.cpu_count()
+        assert ThreadingBackend(nesting_level=0).effective_n_jobs(3) == 3
+
+
+class TestBatch:
+    calls = [(pow, (2, 3), {}), (int, ("ff",), {"base": 16})]
+
+    def test_runs_its_calls(self):
+        assert BatchedCalls(self.calls, (ThreadingBackend(nesting_level=1), None))() == [8, 255]
+
+    def test_pickles(self):
+        batch = BatchedCalls(self.calls, LokyBackend(nesting_level=0).get_nested_backend())
+        assert pickle.loads(cloudpickle.dumps(batch))() == [8, 255]
+
+    def test_sets_the_nested_backend(self):
+        nested = LokyBackend(nesting_level=0).get_nested_backend()
+        batch = BatchedCalls([(get_active_backend, (), {})], nested)
+        ((backend, _),) = batch()
+        assert backend is nested[0]
+
+
+class TestOpenParallel:
+    def test_runs_on_the_backend_it_is_given(self, opened):
+        assert isinstance(opened._backend, (LokyBackend, ThreadingBackend))
+        assert opened._backend.effective_n_jobs(opened.n_jobs) == 2
+
+    def test_one_worker_would_fall_back_to_the_caller(self):
+        """Which is why the engine never opens fewer than two."""
+        with Parallel(n_jobs=1, backend=LokyBackend(nesting_level=0)) as parallel:
+            assert isinstance(parallel._backend, SequentialBackend)
+
+    def test_what_is_submitted_comes_back(self, opened):
+        backend = opened._backend
+        assert backend.retrieve_result_callback(outcome(backend, pow, 2, 5)) == [32]
+
+    def test_what_is_raised_comes_back(self, opened):
+        backend = opened._backend
+        out = outcome(backend, int, "no number")
+        with pytest.raises(ValueError, match="no number"):
+            backend.retrieve_result_callback(out)
+
+    def test_opens_again_after_closing_with_another_count(self):
+        parallel = Parallel(backend=LokyBackend(nesting_level=0), prefer=None, require=None)
+        for n_jobs in 2, 3, 2:
+            parallel.n_jobs = n_jobs
+            with parallel:
+                assert reusable_executor._executor._max_workers == n_jobs
+                backend = parallel._backend
+                assert backend.retrieve_result_callback(outcome(backend, abs, -n_jobs)) == [n_jobs]
+
+    def test_loky_hands_out_a_future(self):
+        with Parallel(n_jobs=2, backend=LokyBackend(nesting_level=0)) as parallel:
+            batch = BatchedCalls([(abs, (-1,), {})], parallel._backend.get_nested_backend())
+            future = parallel._backend.submit(batch, callback=None)
+            assert future.result(60) == [1]
+            assert callable(future.add_done_callback)
+
+    def test_tells_the_folder_for_temporary_files(self, tmp_path):
+        with parallel_config(temp_folder=str(tmp_path)):
+            assert Parallel(n_jobs=2)._backend_kwargs["temp_folder"] == str(tmp_path)
+        assert Parallel(n_jobs=2)._backend_kwargs["temp_folder"] is None
+
+
+class TestLokysExecutor:
+    @pytest.fixture
+    def executor(self):
+        with Parallel(n_jobs=2, backend=LokyBackend(nesting_level=0)) as parallel:
+            yield parallel._backend._workers
+
+    def test_is_the_one_and_only(self, executor):
+        assert executor is reusable_executor._executor
+
+    def test_shares_one_lock_for_submitting_and_resizing(self, executor):
+        assert executor._submit_resize_lock is reusable_executor._executor_lock
+        with reusable_executor._executor_lock, reusable_executor._executor_lock:
+            """It may be taken twice."""
+
+    def test_tells_its_size(self, executor):
+        assert executor._max_workers == 2
+        executor.submit(abs, 1).result(60)
+        assert len(executor._processes) == 2
+
+    def test_tells_that_work_is_pending(self, executor, wait_until):
+        future = executor.submit(time.sleep, 0.2)
+        assert executor._pending_work_items
+        future.result(60)
+        wait_until(lambda: not executor._pending_work_items)
+
+    def test_tells_that_it_was_shut_down(self, executor):
+        assert executor._flags.shutdown is False
+        executor.shutdown()
+        assert executor._flags.shutdown is True
+
+    def test_its_leak_guard_reads_a_global(self):
+        """Which the workers raise by what they hold on purpose."""
+        assert process_executor._MAX_MEMORY_LEAK_SIZE >= 1
+        assert "_MAX_MEMORY_LEAK_SIZE" in process_executor._process_worker.__code__.co_names
+
+    def test_is_joblibs_own_whatever_else_is_imported(self, run_script):
+        """Importing the standalone loky would put its processes below joblib's executor."""
+        run_script(
+            """
+            import multiprocessing
+            from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
+
+            assert MultiprocessingExecutor().n_jobs >= 1 and ThreadingExecutor(-1).n_jobs >= 1
+            assert list(MultiprocessingExecutor(2).map(abs, [-1, -2])) == [1, 2]
+            modules = {type(child).__module__ for child in multiprocessing.active_children()}
+            assert modules == {"joblib.externals.loky.backend.process"}, modules
+            """
+        )
+
+
+class TestManyAtOnce:
+    """Maps share a pool: none waits for another, and none has it restarted."""
+
+    @pytest.mark.parametrize("kind", [ThreadingExecutor, MultiprocessingExecutor])
+    def test_taking_turns_with_different_worker_counts(self, kind, pool_pids):
+        maps = [kind(2).map(lambda x: (0, x), itertools.count(), 3)]
+        assert next(maps[0]) == (0, 0)
+        before = pool_pids()
+        maps += [kind(n).map(lambda x, n=n: (n, x), itertools.count(1), 3) for n in (3, 1, 5, 4)]
+        for x in range(1, 100):
+            assert [next(results) for results in maps] == [(n, x) for n in (0, 3, 1, 5, 4)]
+        assert pool_pids() == before
+
+    @pytest.mark.parametrize("n_jobs", [2, 4, 3])
+    def test_the_pool_is_resized_once_nobody_uses_it(self, n_jobs, pool_pids, wait_until):
+        results = MultiprocessingExecutor(n_jobs).map(abs, itertools.count())
+        next(results)
+        assert len(pool_pids()) == n_jobs
+        wait_until(lambda: not reusable_executor._executor._pending_work_items)
+        list(MultiprocessingExecutor(5).map(abs, range(10)))
+        assert len(pool_pids()) == n_jobs
+
+    @pytest.mark.parametrize("n_jobs", [1, 2, 3])
+    def test_a_map_does_not_wait_for_a_stuck_one(self, processes, n_jobs, tmp_path, wait_until):
+        free = tmp_path / "free"
+        stuck = processes.map(lambda _: wait_until(free.exists), [0], 1)
+        assert list(MultiprocessingExecutor(n_jobs).map(abs, range(20))) == list(range(20))
+        free.touch()
+        assert list(stuck) == [None]
+
+    def test_a_newcomer_keeps_to_its_own_worker_count(self, tmp_path):
+        def crowd(i):
+            mine = tmp_path / str(i)
+            mine.touch()
+            time.sleep(0.01)
+            count = len(list(tmp_path.iterdir()))
+            mine.unlink()
+            return count
+
+        wide = MultiprocessingExecutor(3).map(abs, itertools.count())
+        next(wide)
+        assert max(MultiprocessingExecutor(1).map(crowd, range(20), 1)) == 1
+        next(wide)
+
+    @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
+    def test_from_many_threads(self, run_script, backend):
+        done = run_script(
+            """
+            import sys, threading, warnings
+            from phylozoo_parallel import ParallelConfig
+            warnings.simplefilter("error")
+
+            def use(n, barrier, right):
+                executor = ParallelConfig(sys.argv[1], n_jobs=1 + n % 4).get_executor()
+                barrier.wait()
+                for size in 1, 10, 300:
+                    results = list(executor.map(lambda x: (n, x), range(size)))
+                    right.append(results == [(n, x) for x in range(size)])
+
+            for _ in range(3):
+                barrier, right = threading.Barrier(8), []
+                threads = [threading.Thread(target=use, args=(n, barrier, right)) for n in range(8)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert right == [True] * 24, right
+            """,
+            backend,
+        )
+        assert done.stderr == ""
+
+    def test_beside_a_generator_of_joblib_with_another_worker_count(self, run_script):
+        done = run_script(
+            """
+            import itertools, joblib
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            for n_jobs in 4, 1, 3:
+                calls = (joblib.delayed(abs)(i) for i in range(300))
+                generator = joblib.Parallel(2, return_as="generator")(calls)
+                ours = MultiprocessingExecutor(n_jobs).map(abs, itertools.count())
+                for i in range(100):
+                    assert next(generator) == next(ours) == i
+                assert list(generator) == list(range(100, 300))
+                assert list(itertools.islice(ours, 100)) == list(range(100, 200))
+                del ours
+            """
+        )
+        assert done.stderr == ""
+
+    def test_many_sizes_of_thread_pools_do_not_pile_up(self):
+        for n_jobs in range(1, 12):
+            assert list(ThreadingExecutor(n_jobs).map(abs, range(5))) == list(range(5))
+        assert threading.active_count() < 60
+
+    def test_after_the_users_own_parallel_was_called_off(self, processes):
+        """Which has joblib kill the pool that it shares with us."""
+
+        def fail(i):
+            raise ValueError(i)
+
+        for _ in range(3):
+            assert list(processes.map(abs, range(5))) == list(range(5))
+            with pytest.raises(ValueError, match="0"):
+                Parallel(n_jobs=2)(joblib.delayed(fail)(0) for _ in range(5))
+        assert list(processes.map(abs, range(5))) == list(range(5))
+
+
+class TestFork:
+    """A forked child gets workers of its own and leaves its parent's alone."""
+
+    @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
+    def test_right_results_in_child_and_parent(self, run_script, backend):
+        run_script(
+            """
+            import itertools, os, sys, warnings
+            warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+            from phylozoo_parallel import ParallelConfig
+
+            def right(n):
+                executor = ParallelConfig(sys.argv[1], n_jobs=n).get_executor()
+                return list(executor.map(lambda x: x * n, range(50))) == list(range(0, 50 * n, n))
+
+            assert right(2)
+            alive = ParallelConfig(sys.argv[1], n_jobs=2).get_executor().map(abs, itertools.count())
+            assert next(alive) == 0
+            child = os.fork()
+            if not child:
+                os._exit(0 if right(2) and right(3) else 1)
+            assert os.waitpid(child, 0)[1] == 0
+            assert right(2)
+            assert list(itertools.islice(alive, 100)) == list(range(1, 101))
+            """,
+            backend,
+        )
+
+    def test_while_another_thread_starts_maps(self, run_script):
+        """A lock that it holds at that moment would stay held in the child."""
+        run_script(
+            """
+            import os, threading, warnings
+            warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+            from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
+
+            def right(n):
+                return list(MultiprocessingExecutor(n).map(abs, range(20))) == list(range(20))
+
+            assert right(2)
+            stop = threading.Event()
+            def busy():
+                while not stop.is_set():
+                    assert right(2)
+            thread = threading.Thread(target=busy)
+            thread.start()
+            for _ in range(2):
+                child = os.fork()
+                if not child:
+                    os._exit(0 if right(2) else 1)
+                assert os.waitpid(child, 0)[1] == 0
+            stop.set()
+            thread.join()
+            assert right(2)
+            """
+        )
+
+
+def test_a_map_inside_a_process_worker_keeps_the_engine_out(processes):
+    """It runs in place, so that no worker ever starts workers."""
+
+    def nested(_):
+        list(ParallelConfig("multiprocessing", n_jobs=2).get_executor().map(abs, range(5)))
+        from joblib.externals.loky import reusable_executor
+
+        return reusable_executor._executor is None
+
+    assert all(processes.map(nested, range(4), 1))

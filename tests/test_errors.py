@@ -1,0 +1,334 @@
+"""An item's exception comes at its place, says where it was, and harms nothing else."""
+
+import os
+import pickle
+import re
+import sys
+import threading
+import time
+import traceback
+
+import pytest
+
+pytestmark = pytest.mark.core
+
+
+class TwoArguments(Exception):
+    """Pickles, and cannot be unpickled: as many exceptions in the wild."""
+
+    def __init__(self, site, reason):
+        super().__init__(f"site {site}: {reason}")
+        self.site = site
+
+
+class Told(Exception):
+    """Says how it pickles."""
+
+    def __init__(self, site, reason):
+        super().__init__(f"site {site}: {reason}")
+        self.site, self.reason = site, reason
+
+    def __reduce__(self):
+        return Told, (self.site, self.reason)
+
+
+class WithLock(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.lock = threading.Lock()
+
+
+def only_here(pid, name):
+    """Unpickle in one process alone."""
+    if os.getpid() != pid:
+        raise LookupError(f"{name} is at home in another process")
+    return name
+
+
+def only_elsewhere(pid, name):
+    """Unpickle in any process but one."""
+    if os.getpid() == pid:
+        raise LookupError(f"{name} is at home in another process")
+    return name
+
+
+class Reduced:
+    """Pickles as the call it is given."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+def fail_at(index, error):
+    """Return a function that raises at one item and returns the others."""
+
+    def func(item):
+        if item == index:
+            raise error
+        return item
+
+    return func
+
+
+def read(results):
+    """Return the results before an exception, and the exception."""
+    seen = []
+    try:
+        for result in results:
+            seen.append(result)
+    except BaseException as error:
+        return seen, error
+    pytest.fail(f"no exception after {seen}")
+
+
+def shown(error):
+    """Return an exception as the interpreter prints it, with its cause."""
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+ERRORS = [
+    ValueError("wrong", 3),
+    KeyError("key"),
+    OSError(2, "No such file", "tree.nwk"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    ZeroDivisionError(),
+    SystemExit(3),
+    Told(7, "gap"),
+]
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 3, 4, 20])
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_same_type_and_arguments_after_the_earlier_results(executor, error, chunksize):
+    seen, caught = read(executor.map(fail_at(3, error), range(10), chunksize))
+    assert seen == [0, 1, 2]
+    assert type(caught) is type(error)
+    assert caught.args == error.args
+    assert str(caught) == str(error)
+
+
+def test_an_exception_class_defined_in_a_function(workers):
+    class Local(Exception):
+        pass
+
+    _, caught = read(workers.map(fail_at(1, Local("here")), range(3)))
+    assert type(caught) is Local
+
+
+@pytest.mark.parametrize("method", ["map", "starmap"])
+def test_a_failed_map_is_over(executor, method):
+    results = getattr(executor, method)(lambda item: 1 // len(item), [(), (1,)])
+    with pytest.raises((TypeError, ZeroDivisionError)):
+        next(results)
+    assert list(results) == []
+
+
+def test_the_first_failing_item_counts_whoever_is_first_to_fail(workers):
+    def slow_then_quick(i):
+        if i == 2:
+            time.sleep(0.3)
+        if i >= 2:
+            raise ValueError(i)
+        return i
+
+    seen, caught = read(workers.map(slow_then_quick, range(50), 1))
+    assert (seen, caught.args) == ([0, 1], (2,))
+
+
+class TestTrace:
+    @pytest.mark.parametrize("chunksize", [None, 1, 4])
+    def test_the_cause_tells_the_workers_traceback_the_index_and_the_item(self, workers, chunksize):
+        def look_up(item):
+            return {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4, "g": 6}[item]
+
+        _, caught = read(workers.map(look_up, "abcdefgh", chunksize))
+        cause = str(caught.__cause__)
+        assert "in look_up" in cause
+        assert 'return {"a": 0,' in cause
+        assert "item 5 = 'f'" in cause
+
+    def test_the_cause_shows_the_arguments_of_a_starmap(self, workers):
+        _, caught = read(workers.starmap(divmod, [(4, 2), (7, 0)]))
+        assert "item 1 = (7, 0)" in str(caught.__cause__)
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="notes came with Python 3.11")
+    def test_a_note_tells_index_and_item(self, workers):
+        _, caught = read(workers.map(fail_at("c", ValueError("bad")), "abcd"))
+        (note,) = caught.__notes__
+        assert note.startswith("item 2 = 'c'")
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="notes came with Python 3.11")
+    def test_notes_of_its_own_stay(self, workers):
+        def noted(item):
+            error = ValueError(item)
+            error.add_note("look at the alignment")
+            raise error
+
+        _, caught = read(workers.map(noted, [8]))
+        assert caught.__notes__[0] == "look at the alignment"
+        assert "item 0 = 8" in caught.__notes__[1]
+
+    def test_the_worker_process_is_named(self, processes, pool_pids):
+        _, caught = read(processes.map(fail_at(0, ValueError()), [0]))
+        (pid,) = re.findall(r"in worker process (\d+)", str(caught.__cause__))
+        assert int(pid) in pool_pids()
+
+    def test_the_exceptions_own_cause_is_shown(self, workers):
+        def chained(item):
+            try:
+                raise KeyError("deep down")
+            except KeyError as error:
+                raise ValueError("on top") from error
+
+        _, caught = read(workers.map(chained, [0]))
+        assert "deep down" in shown(caught)
+
+    @pytest.mark.parametrize(
+        "item", ["x" * 10_000, list(range(10_000)), {i: i for i in range(10_000)}], ids=type
+    )
+    def test_a_large_item_is_shown_short(self, workers, item):
+        _, caught = read(workers.map(lambda item: 1 / 0, [item]))
+        assert "item 0 = " in str(caught.__cause__)
+        assert len(str(caught.__cause__)) < 2000
+
+    def test_an_item_or_exception_that_cannot_be_shown(self, workers):
+        class Shy(Exception):
+            def __repr__(self):
+                raise RuntimeError("no repr")
+
+            __str__ = __repr__
+
+        def guilty(item):
+            raise item
+
+        _, caught = read(workers.map(guilty, [Shy()]))
+        assert type(caught) is Shy
+        assert "item 0 = " in str(caught.__cause__)
+
+
+class TestNothingElseIsHarmed:
+    @pytest.mark.parametrize(
+        "kind", [ValueError, SystemExit, KeyboardInterrupt, WithLock, TwoArguments]
+    )
+    def test_the_worker_processes_are_the_same_afterwards(self, processes, pool_pids, kind):
+        def guilty(item):
+            if item == 3:
+                raise kind("wrong", "item")
+            return os.getpid()
+
+        list(processes.map(abs, range(4)))
+        before = pool_pids()
+        seen, _ = read(processes.map(guilty, range(10), 2))
+        after = set(processes.map(lambda _: os.getpid(), range(50), 1))
+        assert pool_pids() == before
+        assert after | set(seen) <= before
+
+    def test_another_map_does_not_notice(self, workers):
+        good = workers.map(abs, range(300), 5)
+        assert next(good) == 0
+        for index in range(10):
+            read(workers.map(fail_at(index, ValueError()), range(10)))
+        assert list(good) == list(range(1, 300))
+
+    def test_an_error_nobody_reads(self, workers):
+        results = workers.map(fail_at(5, ValueError()), range(100), 1)
+        assert next(results) == 0
+        del results
+        assert list(workers.map(abs, range(10))) == list(range(10))
+
+
+CANNOT_BE_PICKLED = "cannot pickle"
+"""What the standard library says of a lock."""
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 3, 10])
+class TestWhatCannotTravel:
+    """Its index is named, the reason is kept, the earlier results come first, the pool stays."""
+
+    @pytest.fixture(autouse=True)
+    def _same_workers(self, processes, pool_pids):
+        list(processes.map(abs, range(4)))
+        before = pool_pids()
+        yield
+        assert list(processes.map(abs, range(4))) == list(range(4))
+        assert pool_pids() == before
+
+    def test_an_item_that_cannot_be_pickled(self, processes, chunksize):
+        items = [0, 1, threading.Lock(), 3, 4]
+        seen, caught = read(processes.map(lambda item: item, items, chunksize))
+        assert seen == [0, 1]
+        assert isinstance(caught, pickle.PicklingError)
+        assert "item 2 " in str(caught)
+        assert CANNOT_BE_PICKLED in str(caught)
+
+    def test_an_item_that_cannot_be_unpickled(self, processes, chunksize):
+        items = [0, 1, Reduced(only_here, os.getpid(), "the item"), 3, 4]
+        seen, caught = read(processes.map(lambda item: item, items, chunksize))
+        assert seen == [0, 1]
+        assert isinstance(caught, pickle.UnpicklingError)
+        assert "item 2 " in str(caught)
+        assert "the item is at home in another process" in str(caught)
+
+    def test_a_result_that_cannot_be_pickled(self, processes, chunksize):
+        def func(item):
+            return threading.Lock() if item == 2 else item
+
+        seen, caught = read(processes.map(func, range(5), chunksize))
+        assert seen == [0, 1]
+        assert isinstance(caught, pickle.PicklingError)
+        assert "item 2 " in str(caught)
+        assert CANNOT_BE_PICKLED in str(caught)
+
+    def test_a_result_that_cannot_be_unpickled(self, processes, chunksize):
+        here = os.getpid()
+
+        def func(item):
+            return Reduced(only_elsewhere, here, "the result") if item == 2 else item
+
+        seen, caught = read(processes.map(func, range(5), chunksize))
+        assert seen == [0, 1]
+        assert isinstance(caught, pickle.UnpicklingError)
+        assert "item 2 " in str(caught)
+        assert "the result is at home in another process" in str(caught)
+
+    @pytest.mark.parametrize("kind", [TwoArguments, WithLock])
+    def test_an_exception_that_does_not_pickle(self, processes, chunksize, kind):
+        def func(item):
+            if item == 2:
+                raise kind(7, "too many gaps")
+            return item
+
+        seen, caught = read(processes.map(func, range(5), chunksize))
+        assert seen == [0, 1]
+        assert isinstance(caught, RuntimeError)
+        assert kind.__name__ in str(caught)
+        assert "too many gaps" in str(caught)
+        assert "item 2 " in shown(caught)
+
+    @pytest.mark.parametrize("method", ["map", "starmap"])
+    def test_a_function_that_cannot_be_pickled(self, processes, chunksize, method):
+        """It is told at the call."""
+        lock = threading.Lock()
+        with pytest.raises(pickle.PicklingError, match=CANNOT_BE_PICKLED) as caught:
+            getattr(processes, method)(lambda item: lock, [(1,)], chunksize)
+        assert "func = <function" in str(caught.value)
+        assert "threading" in str(caught.value)
+
+    def test_a_function_that_cannot_be_unpickled(self, processes, chunksize):
+        stranger = Reduced(only_here, os.getpid(), "the function")
+        _, caught = read(processes.map(lambda item: stranger, range(5), chunksize))
+        assert isinstance(caught, pickle.UnpicklingError)
+        assert "the function is at home in another process" in str(caught)
+
+
+def test_threads_take_what_does_not_pickle(threads):
+    lock = threading.Lock()
+    assert list(threads.map(lambda item: (item, lock), [lock])) == [(lock, lock)]
+    _, caught = read(threads.map(fail_at(1, TwoArguments(7, "gaps")), range(3)))
+    assert type(caught) is TwoArguments
+    assert caught.site == 7
