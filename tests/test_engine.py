@@ -375,6 +375,29 @@ class TestFork:
             backend,
         )
 
+    def test_a_map_that_the_child_inherited_and_drops(self, run_script):
+        """It is the parent's: dropping it calls off neither the child's maps nor itself."""
+        run_script(
+            """
+            import itertools, os, warnings
+            warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            executor = MultiprocessingExecutor(2)
+            inherited = executor.map(abs, itertools.count())
+            assert next(inherited) == 0
+            child = os.fork()
+            if not child:
+                own = executor.map(abs, itertools.count())
+                assert next(own) == 0
+                del inherited
+                assert list(itertools.islice(own, 5000)) == list(range(1, 5001))
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            assert list(itertools.islice(inherited, 5000)) == list(range(1, 5001))
+            """
+        )
+
     def test_while_another_thread_starts_maps(self, run_script):
         """A lock that it holds at that moment would stay held in the child."""
         run_script(

@@ -22,7 +22,7 @@ from typing import Any
 from phylozoo_parallel import _chunking, _shipping
 from phylozoo_parallel._engine import Engine
 from phylozoo_parallel._transport import Chunk, InThread, ToProcess, UnpicklableItem
-from phylozoo_parallel._worker import Failure, Outcome
+from phylozoo_parallel._worker import Failure
 from phylozoo_parallel.errors import WorkerTraceback
 
 PILE = 64 << 20
@@ -186,18 +186,17 @@ class _Map:
         self.flying.remove(chunk)
         items = chunk.items
         try:
-            outcome: Outcome = self.engine.outcome(out)
+            results, done, seconds, failure = self.engine.outcome(out)
         except Exception as error:
             self.fail(chunk.first, error)
             return
         try:
-            self.transport.accept(chunk, outcome.results, outcome.done)
+            self.transport.accept(chunk, results, done)
         except Exception as error:
             self.one_by_one(chunk, error)
             return
-        done, failure = outcome.done, outcome.failure
         if done:
-            self.measured.add(done, outcome.seconds, chunk.nbytes)
+            self.measured.add(done, seconds, chunk.nbytes)
             self.pile += chunk.nbytes
             self.finished[chunk.first] = chunk
         if failure is None:

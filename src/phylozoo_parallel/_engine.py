@@ -27,7 +27,7 @@ import joblib.parallel
 from joblib import Parallel
 from joblib._parallel_backends import LokyBackend, MultiprocessingBackend, SequentialBackend
 from joblib.externals.loky import reusable_executor
-from joblib.parallel import BACKENDS, BatchedCalls
+from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config
 
 from phylozoo_parallel import _worker
 from phylozoo_parallel.errors import PhyloZooValueError
@@ -38,6 +38,7 @@ LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 IDLE_THREAD_POOLS = 4
 """Pools of worker threads, of different sizes, that stay open unused."""
 
+_no_context = (LokyBackend(nesting_level=0), None)
 _lock = threading.RLock()
 _processes: _Pool | None = None
 _threads: dict[int, _Pool] = {}
@@ -94,8 +95,6 @@ class Engine:
         Whether chunks leave this process.
     place : bool
         Whether the workers are on this machine.
-    folder : str or None
-        Where the user's joblib settings want temporary files.
     leak_limit : tuple of str
         :data:`LEAK_LIMIT`.
     """
@@ -108,10 +107,14 @@ class Engine:
         self.window = 2 * workers if workers == pool.workers else workers
         self.pickles = pickles
         self.place = place
-        settings = pool.parallel._backend_kwargs
-        self.folder = settings["temp_folder"] or os.environ.get("JOBLIB_TEMP_FOLDER")
         self._pool = pool
         pool.users.add(self)
+
+    @property
+    def folder(self) -> str | None:
+        """Where the user's joblib settings want temporary files."""
+        folder: str | None = self._pool.parallel._backend_kwargs["temp_folder"]
+        return folder or os.environ.get("JOBLIB_TEMP_FOLDER")
 
     def submit(
         self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
@@ -188,7 +191,7 @@ def worker_count(kind: str, wanted: int | None) -> int:
     wanted : int or None
         As given to the executor: None leaves it to joblib's context, -1 is all.
     """
-    return _worker_count(kind, wanted, *joblib.parallel.get_active_backend())
+    return _worker_count(kind, wanted, *_context())
 
 
 def _worker_count(kind: str, wanted: int | None, context: Any, count: int | None) -> int:
@@ -221,7 +224,7 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     Engine or None
         None inside a worker, where maps run sequentially.
     """
-    context, count = joblib.parallel.get_active_backend()
+    context, count = _context()
     if _inside_worker(kind, wanted, context):
         return None
     workers = _worker_count(kind, wanted, context, count)
@@ -238,6 +241,15 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
         return engine(
             pool, workers, True, isinstance(context, LokyBackend | MultiprocessingBackend)
         )
+
+
+def _context() -> tuple[Any, int | None]:
+    """Return the backend and the worker count of the surrounding ``joblib.parallel_config``."""
+    config = getattr(joblib.parallel._backend, "config", default_parallel_config)
+    if config is default_parallel_config and joblib.parallel.DEFAULT_BACKEND == "loky":
+        return _no_context  # what joblib would make anew for every map
+    active: tuple[Any, int | None] = joblib.parallel.get_active_backend()
+    return active
 
 
 def _in_memory(backend: Any) -> bool:
@@ -303,7 +315,7 @@ def _shut_down() -> None:
 
 def _loky_settings(context: Any) -> dict[str, Any]:
     """Whatever of joblib's context joblib itself hands to the workers it starts."""
-    config = getattr(joblib.parallel._backend, "config", joblib.parallel.default_parallel_config)
+    config = getattr(joblib.parallel._backend, "config", default_parallel_config)
     settings = {key: config[key] for key in ("max_nbytes", "mmap_mode", "temp_folder", "verbose")}
     own = type(context) is LokyBackend
     settings["inner_max_num_threads"] = context.inner_max_num_threads if own else None

@@ -15,7 +15,8 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
@@ -95,7 +96,7 @@ class ToProcess:
         self._engine = engine
         self._key = int.from_bytes(os.urandom(8), "big") | 1
         try:
-            pieces = _shipping.parts((func, star), cloudpickle.dumps)
+            pieces = _function_parts(func, star)
         except Exception as error:
             raise pickle.PicklingError(
                 f"func = {func!r} could not be pickled for worker processes: {error}; "
@@ -103,15 +104,14 @@ class ToProcess:
             ) from error
         self._function, self._segment = self._pack(pieces)
         self._ticket: tuple[_shipping.Name, int] | None = None
-        self._caller = None
+        self._place = None
         if engine.place:
             try:
                 directory = os.getcwd()
             except OSError:  # it is gone
                 directory = None
+            self._place = _pickled_place(directory, tuple(sys.path), engine.leak_limit)
             self._ticket = _wanted.take(self._key)
-            caller = _worker.Caller(self._ticket, directory, sys.path, engine.leak_limit)
-            self._caller = pickle.dumps(caller)
 
     def call(self, chunk: Chunk, budget: float | None) -> Call:
         """
@@ -136,7 +136,8 @@ class ToProcess:
         reply = chunk.reply.name if chunk.reply else None
         return _worker.run_in_process, (
             self._key,
-            self._caller,
+            self._ticket,
+            self._place,
             self._function,
             chunk.packed,
             chunk.first,
@@ -194,6 +195,26 @@ class ToProcess:
         if self._engine.place:
             return _shipping.pack(pieces, self._engine.folder)
         return _shipping.in_message(pieces), None
+
+
+@lru_cache(maxsize=8)
+def _pickled_place(
+    directory: str | None, path: tuple[str, ...], leak_limit: tuple[str, str]
+) -> bytes:
+    return pickle.dumps(_worker.Place(directory, path, leak_limit))
+
+
+def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
+    if (
+        isinstance(func, FunctionType)
+        and func.__module__ != "__main__"
+        and not cloudpickle.list_registry_pickle_by_value()
+    ):
+        try:  # a module's function goes by its name: no need for cloudpickle's long look at it
+            return [pickle.dumps((func, star), pickle.HIGHEST_PROTOCOL)]
+        except Exception:  # a lambda, or a function inside another
+            pass
+    return _shipping.parts((func, star), cloudpickle.dumps)
 
 
 def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:

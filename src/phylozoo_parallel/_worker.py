@@ -21,7 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
@@ -55,25 +55,24 @@ class Failure(NamedTuple):
     """The traceback in the worker."""
 
 
-class Outcome(NamedTuple):
-    """What came of a chunk."""
-
-    results: Any
-    """Of the first `done` items, in order: a list, pickled in a process."""
-    done: int
-    seconds: float
-    """From the chunk's unpickling to its results' pickling."""
-    failure: Failure | None
+Outcome = tuple[Any, int, float, Failure | None]
+"""
+What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
+list, packed in a process), how many they are, the seconds from the chunk's unpickling to its
+results' pickling, and why it ended before its last item.
+"""
 
 
-class Caller(NamedTuple):
-    """What a worker on the caller's machine has to know of it and of one map."""
+Ticket = tuple[_shipping.Name, int]
+"""Page and slot that say whether a map is still wanted."""
 
-    ticket: tuple[_shipping.Name, int] | None
-    """Page and slot that say whether the map is still wanted."""
+
+class Place(NamedTuple):
+    """What a worker on the caller's machine has to know of the caller."""
+
     directory: str | None
     """Working directory."""
-    path: list[str]
+    path: tuple[str, ...]
     """``sys.path``."""
     leak_limit: tuple[str, str]
     """Module and name of the bytes that a worker may grow by before joblib replaces it."""
@@ -90,7 +89,8 @@ here = _Here()
 class _Known(NamedTuple):
     func: Callable[..., Any]
     star: bool
-    caller: Caller | None
+    ticket: Ticket | None
+    place: Place | None
     held: int
     """Bytes that the function is taken to hold."""
 
@@ -129,14 +129,15 @@ def run_in_thread(
         failure = None
         if error is not None:
             failure = _failure(error, first + len(results), items[len(results)])
-        return Outcome(results, len(results), perf_counter() - begin, failure)
+        return results, len(results), perf_counter() - begin, failure
     finally:
         here.kind = None
 
 
 def run_in_process(
     key: int,
-    caller: bytes | None,
+    ticket: Ticket | None,
+    place: bytes | None,
     function: _shipping.Packed,
     items: _shipping.Packed,
     first: int,
@@ -148,10 +149,10 @@ def run_in_process(
 
     Parameters
     ----------
-    key : int
-        The map's.
-    caller : bytes or None
-        Pickled :class:`Caller`; None on another machine.
+    key, ticket
+        The map's name, and where to look whether it is still wanted.
+    place : bytes or None
+        Pickled :class:`Place`; None on another machine.
     function
         Packed function and `star`; unpacked once a worker.
     items, first, budget
@@ -163,20 +164,20 @@ def run_in_process(
     begin = perf_counter()
     try:
         try:
-            known = _known.get(key) or _get_to_know(key, caller, function)
-            _enter(key, known.caller)
+            known = _known.get(key) or _get_to_know(key, ticket, place, function)
+            _enter(key, known.place)
         except BaseException as wrong:
             told = f"the function could not be unpickled in its worker: {_line(wrong)}"
             return _nothing(begin, first, pickle.UnpicklingError(told), wrong)
-        if not _wanted_here(key, known.caller):
-            return Outcome(b"", 0, 0.0, None)
+        if not _wanted_here(key, known.ticket):
+            return b"", 0, 0.0, None
         try:
             chunk = _shipping.unpack(items)
         except BaseException as wrong:
             told = f"item {first} could not be unpickled in its worker: {_line(wrong)}"
             return _nothing(begin, None, pickle.UnpicklingError(told), wrong)
         results, error = _run(
-            known.func, known.star, chunk, budget, partial(_wanted_here, key, known.caller)
+            known.func, known.star, chunk, budget, partial(_wanted_here, key, known.ticket)
         )
         failure = None
         if error is not None:
@@ -218,13 +219,21 @@ def _run(
     return results, None
 
 
-def _get_to_know(key: int, caller: bytes | None, function: _shipping.Packed) -> _Known:
+@lru_cache(maxsize=8)
+def _unpickled_place(place: bytes) -> Place:
+    told: Place = pickle.loads(place)
+    return told
+
+
+def _get_to_know(
+    key: int, ticket: Ticket | None, place: bytes | None, function: _shipping.Packed
+) -> _Known:
     """Unpack a map's function, in the caller's directory and with its ``sys.path``."""
     global _watcher
-    told: Caller | None = pickle.loads(caller) if caller else None
+    told = _unpickled_place(place) if place else None
     _enter(key, told)
     func, star = _shipping.unpack(function)
-    known = _Known(func, star, told, _shipping.size(function))
+    known = _Known(func, star, ticket, told, _shipping.size(function))
     while len(_known) >= KEPT:
         _let_go(next(iter(_known)))
     _known[key] = known
@@ -237,29 +246,29 @@ def _get_to_know(key: int, caller: bytes | None, function: _shipping.Packed) -> 
     return known
 
 
-def _enter(key: int, caller: Caller | None) -> None:
+def _enter(key: int, place: Place | None) -> None:
     global _entered
-    if caller is None or _entered == key:
+    if place is None or _entered == key:
         return
-    sys.path[:] = caller.path
-    if caller.directory is not None:
-        os.chdir(caller.directory)
+    sys.path[:] = place.path
+    if place.directory is not None:
+        os.chdir(place.directory)
     _entered = key
 
 
-def _wanted_here(key: int, caller: Caller | None) -> bool:
-    return caller is None or caller.ticket is None or _wanted.wanted(*caller.ticket, key)
+def _wanted_here(key: int, ticket: Ticket | None) -> bool:
+    return ticket is None or _wanted.wanted(*ticket, key)
 
 
 def _let_go(key: int) -> None:
     known = _known.pop(key, None)
-    if known is not None and known.caller is not None:
-        _grow(known.caller, -known.held)
+    if known is not None and known.place is not None:
+        _grow(known.place, -known.held)
 
 
-def _grow(caller: Caller, held: int) -> None:
+def _grow(place: Place, held: int) -> None:
     """Tell joblib's leak guard what is held on purpose: unpickled objects outgrow their pickle."""
-    module, name = caller.leak_limit
+    module, name = place.leak_limit
     guard = sys.modules.get(module)
     if guard is not None and abs(held) > _shipping.LARGE:
         setattr(guard, name, getattr(guard, name) + 8 * held)
@@ -272,7 +281,7 @@ def _watch(parent: int) -> None:
         if os.getppid() != parent:
             os._exit(1)
         for key, known in list(_known.items()):
-            if not _wanted_here(key, known.caller):
+            if not _wanted_here(key, known.ticket):
                 _let_go(key)
 
 
@@ -314,11 +323,11 @@ def _packed(
                 return _packed(results[:good], begin, first, failed, reply)
         told = f"the results from item {first} on could not be pickled: {_line(error)}"
         return _nothing(begin, None, pickle.PicklingError(told), error)
-    return Outcome(packed, len(results), perf_counter() - begin, failure)
+    return packed, len(results), perf_counter() - begin, failure
 
 
 def _nothing(begin: float, index: int | None, told: Exception, error: BaseException) -> Outcome:
-    return Outcome(b"", 0, perf_counter() - begin, _failure(told, index, None, error))
+    return b"", 0, perf_counter() - begin, _failure(told, index, None, error)
 
 
 def _line(error: BaseException) -> str:
