@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain, islice
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 from phylozoo_parallel import _chunking, _shipping
 from phylozoo_parallel._engine import Engine
@@ -32,6 +32,17 @@ BUDGET = 5 * _chunking.SECONDS
 """Seconds after which a worker hands back the rest of a chunk whose size was chosen here."""
 
 
+class Results(chain[Any]):
+    """The results of a map, one by one: flattened in C from the lists of its chunks."""
+
+    chunks: Generator[list[Any], None, None]
+
+    def close(self) -> None:
+        """End the map; what has not begun does not run."""
+        self.chunks.close()
+        deque(self, maxlen=0)
+
+
 def start(
     engine: Engine,
     func: Callable[..., Any],
@@ -39,7 +50,7 @@ def start(
     total: int | None,
     chunksize: int | None,
     star: bool,
-) -> Iterator[Any]:
+) -> Results:
     """
     Start a map and return its results.
 
@@ -60,8 +71,8 @@ def start(
 
     Returns
     -------
-    Iterator
-        A generator that already has chunks in flight; closing it ends the map.
+    Results
+        An iterator; its first chunks are on their way. Closing or dropping it ends the map.
 
     Raises
     ------
@@ -73,8 +84,10 @@ def start(
     except BaseException:
         engine.release()
         raise
-    results = _Map(engine, transport, items, total, chunksize).run()
-    next(results)
+    chunks = _Map(engine, transport, items, total, chunksize).run()
+    next(chunks)
+    results = cast(Results, Results.from_iterable(chunks))
+    results.chunks = chunks
     return results
 
 
@@ -105,11 +118,12 @@ class _Map:
         self.pile = 0  # bytes in `finished`
         self.queue: SimpleQueue[tuple[Chunk, Any]] = SimpleQueue()
 
-    def run(self) -> Iterator[Any]:
+    def run(self) -> Generator[list[Any], None, None]:
+        """Yield an empty list when the work has begun, then the results of chunk after chunk."""
         try:
             self.fill()
             self.engine.flush()
-            yield  # to start(): the work has begun
+            yield []
             while True:
                 while self.at not in self.finished:
                     self.fill()
@@ -123,7 +137,7 @@ class _Map:
                 self.fill()
                 results = self.values(chunk)
                 self.at += len(results)
-                yield from results
+                yield results
         finally:
             self.transport.end(self.flying)
             self.engine.release()

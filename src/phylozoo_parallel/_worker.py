@@ -20,14 +20,15 @@ import reprlib
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import starmap
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 from phylozoo_parallel import _shipping, _wanted
 
-STRIDE = 32
+STRIDE = 64
 """Most items that run between two looks at the clock."""
 
 QUICK = 0.001
@@ -196,24 +197,23 @@ def _run(
 ) -> tuple[list[Any], BaseException | None]:
     """Run items until one fails, the budget is spent or they are no longer wanted."""
     results: list[Any] = []
-    append = results.append
+    apply: Callable[..., Iterator[Any]] = starmap if star else map
     stop = len(items)
-    done, stride = 0, 1
-    now = begin = perf_counter()
+    stride = 1
+    now = begin = looked = perf_counter()
     try:
-        while done < stop:
-            if star:
-                for item in items[done : done + stride]:
-                    append(func(*item))
-            else:
-                for item in items[done : done + stride]:
-                    append(func(item))
-            done += stride
-            before, now = now, perf_counter()
+        while len(results) < stop:
+            done = len(results)
+            results.extend(apply(func, items[done : done + stride]))  # keeps what came first
+            if len(results) < min(done + stride, stop):
+                raise RuntimeError("the function raised StopIteration")
             # Quick items do not pay for a look at the clock each.
+            before, now = now, perf_counter()
             stride = min(2 * stride, STRIDE) if now - before < QUICK else 1
-            if (budget is not None and now - begin > budget) or not wanted():
-                break
+            if now - looked > QUICK:
+                looked = now
+                if (budget is not None and now - begin > budget) or not wanted():
+                    break
     except BaseException as error:
         return results, error
     return results, None
