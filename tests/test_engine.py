@@ -289,6 +289,7 @@ class TestManyAtOnce:
             import sys, threading, warnings
             from phylozoo_parallel import ParallelConfig
             warnings.simplefilter("error")
+            sys.setswitchinterval(1e-5)  # has races show
 
             def use(n, barrier, right):
                 executor = ParallelConfig(sys.argv[1], n_jobs=1 + n % 4).get_executor()

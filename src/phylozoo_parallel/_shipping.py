@@ -23,8 +23,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-LARGE = 1 << 17
-"""Bytes from which a buffer, or a whole pickle, travels in a segment."""
+LARGE = 1 << 20
+"""Bytes from which a buffer, or a whole pickle, travels in a segment; joblib's threshold too."""
 
 Packed = Any
 """``bytes``; ``list`` of the stream and its buffers; or ``tuple`` of segment name and sizes."""
@@ -133,7 +133,9 @@ def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
     return [dumps(value, protocol=5, buffer_callback=in_band), *buffers]
 
 
-def pack(pieces: list[Any], folder: str | None) -> tuple[Packed, Segment | None]:
+def pack(
+    pieces: list[Any], folder: str | None, large: int = LARGE
+) -> tuple[Packed, Segment | None]:
     """
     Choose how a pickled value travels to a process on this machine.
 
@@ -143,13 +145,15 @@ def pack(pieces: list[Any], folder: str | None) -> tuple[Packed, Segment | None]
         From :func:`parts`.
     folder : str or None
         Where the user wants temporary files; None for memory.
+    large : int
+        Bytes from which a pickle without large buffers goes to a segment.
 
     Returns
     -------
     tuple
         What goes into the message, and the segment to keep open until it has been used.
     """
-    if len(pieces) == 1 and len(pieces[0]) < LARGE:
+    if len(pieces) == 1 and len(pieces[0]) < large:
         return pieces[0], None
     for place in (folder,) if folder else (None, tempfile.gettempdir()):
         try:

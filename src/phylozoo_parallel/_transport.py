@@ -26,6 +26,9 @@ from phylozoo_parallel._engine import Engine
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
+FUNCTION = 1 << 16
+"""Bytes from which a function travels in a segment; less goes with every chunk."""
+
 _replies: list[_shipping.Segment] = []
 """Empty segments for large results, for the next chunk that is sent."""
 
@@ -102,7 +105,7 @@ class ToProcess:
                 f"func = {func!r} could not be pickled for worker processes: {error}; "
                 "what it captures has to be picklable, or use the threading backend"
             ) from error
-        self._function, self._segment = self._pack(pieces)
+        self._function, self._segment = self._pack(pieces, FUNCTION)
         self._ticket: tuple[_shipping.Name, int] | None = None
         self._place = None
         if engine.place:
@@ -126,7 +129,7 @@ class ToProcess:
             pieces = _shipping.parts(chunk.items, cloudpickle.dumps)
         except Exception as error:
             raise _unpicklable(chunk.items, error) from error
-        chunk.packed, chunk.segment = self._pack(pieces)
+        chunk.packed, chunk.segment = self._pack(pieces, _shipping.LARGE)
         chunk.nbytes = _shipping.size(chunk.packed)
         if self._engine.place:
             try:
@@ -191,9 +194,11 @@ class ToProcess:
         for chunk in flying:
             _close(chunk)
 
-    def _pack(self, pieces: list[Any]) -> tuple[_shipping.Packed, _shipping.Segment | None]:
+    def _pack(
+        self, pieces: list[Any], large: int
+    ) -> tuple[_shipping.Packed, _shipping.Segment | None]:
         if self._engine.place:
-            return _shipping.pack(pieces, self._engine.folder)
+            return _shipping.pack(pieces, self._engine.folder, large)
         return _shipping.in_message(pieces), None
 
 
