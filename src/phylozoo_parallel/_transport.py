@@ -188,7 +188,7 @@ class ToProcess:
     def end(self, flying: set[Chunk]) -> None:
         """Have the workers stop, and let go of all shared memory."""
         if self._ticket is not None:
-            _wanted.drop(self._ticket[1])
+            _wanted.drop(*self._ticket)
         if self._segment is not None:
             self._segment.close()
         for chunk in flying:

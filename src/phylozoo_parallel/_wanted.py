@@ -59,9 +59,9 @@ def take(key: int) -> tuple[Name, int] | None:
     return _page.segment.name, slot
 
 
-def drop(slot: int) -> None:
-    """Note that a map is no longer wanted."""
-    if _page is not None:
+def drop(page: Name, slot: int) -> None:
+    """Note that a map is no longer wanted; in a forked child the parent's maps stay so."""
+    if _page is not None and _page.segment.name == page:
         _page.keys[slot] = 0
         _page.free.append(slot)
 

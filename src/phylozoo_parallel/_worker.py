@@ -20,9 +20,8 @@ import reprlib
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from itertools import starmap
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
@@ -197,16 +196,19 @@ def _run(
 ) -> tuple[list[Any], BaseException | None]:
     """Run items until one fails, the budget is spent or they are no longer wanted."""
     results: list[Any] = []
-    apply: Callable[..., Iterator[Any]] = starmap if star else map
+    append = results.append
     stop = len(items)
-    stride = 1
+    done, stride = 0, 1
     now = begin = looked = perf_counter()
     try:
-        while len(results) < stop:
-            done = len(results)
-            results.extend(apply(func, items[done : done + stride]))  # keeps what came first
-            if len(results) < min(done + stride, stop):
-                raise RuntimeError("the function raised StopIteration")
+        while done < stop:
+            if star:
+                for item in items[done : done + stride]:
+                    append(func(*item))
+            else:
+                for item in items[done : done + stride]:
+                    append(func(item))
+            done += stride
             # Quick items do not pay for a look at the clock each.
             before, now = now, perf_counter()
             stride = min(2 * stride, STRIDE) if now - before < QUICK else 1
