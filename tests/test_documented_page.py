@@ -24,10 +24,10 @@ assert config.backend is ParallelBackend.MULTIPROCESSING
 assert config.get_executor().n_jobs == 4
 """,
     "MULTIPROCESSING,\n    n_jobs=None,\n": """
-import loky
-assert config.get_executor().n_jobs == loky.cpu_count()
+from joblib import cpu_count
+assert config.get_executor().n_jobs == cpu_count()
 """,
-    "MULTIPROCESSING,\n    n_jobs=-1,\n": "assert config.get_executor().n_jobs == loky.cpu_count()",
+    "MULTIPROCESSING,\n    n_jobs=-1,\n": "assert config.get_executor().n_jobs == cpu_count()",
     "THREADING,\n    n_jobs=4,\n": """
 assert config.backend is ParallelBackend.THREADING
 assert config.get_executor().n_jobs == 4

@@ -289,7 +289,6 @@ class TestManyAtOnce:
             import sys, threading, warnings
             from phylozoo_parallel import ParallelConfig
             warnings.simplefilter("error")
-            sys.setswitchinterval(1e-5)  # has races show
 
             def use(n, barrier, right):
                 executor = ParallelConfig(sys.argv[1], n_jobs=1 + n % 4).get_executor()
@@ -310,6 +309,31 @@ class TestManyAtOnce:
             backend,
         )
         assert done.stderr == ""
+
+    def test_first_maps_of_many_threads_get_tickets_of_their_own(self, run_script):
+        """A ticket that two maps share, or that names another page, calls a map off."""
+        run_script(
+            """
+            import sys, threading
+            from phylozoo_parallel import _wanted
+            sys.setswitchinterval(1e-6)  # makes a race all but certain to show
+
+            def take(key):
+                barrier.wait()
+                tickets.append((key, _wanted.take(key)))
+
+            for _ in range(300):
+                _wanted.forget()
+                barrier, tickets = threading.Barrier(8), []
+                threads = [threading.Thread(target=take, args=(key,)) for key in range(1, 9)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert len({ticket for _, ticket in tickets}) == 8
+                assert all(_wanted.wanted(*ticket, key) for key, ticket in tickets)
+            """
+        )
 
     def test_beside_a_generator_of_joblib_with_another_worker_count(self, run_script):
         done = run_script(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import loky
 import pytest
 from environments import (
     Environment,
@@ -111,7 +110,7 @@ def test_without_the_shim(tmp_path: Path) -> None:
 def test_versions() -> None:
     found = report.versions()
     assert found["joblib"] == joblib.__version__
-    assert found["loky"] == loky.__version__
+    assert found["loky"] == version("loky")
     assert found["phylozoo-parallel"] == version("phylozoo-parallel")
 
 
@@ -123,8 +122,8 @@ def cores_with(directory: Path, **variables: str) -> dict[str, Any]:
 
 def test_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
-    cores = report.cores()
-    assert cores["available"] == loky.cpu_count()
+    cores = cores_with(tmp_path)
+    assert cores["available"] == joblib.cpu_count()
     assert cores["limits"]["logical cores"] == os.cpu_count()
     assert cores["limits"]["LOKY_MAX_CPU_COUNT"] is None
 
@@ -146,12 +145,16 @@ def test_what_limits_the_cores(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_a_quota_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A quota needs a container: here loky counts as it would in one.
+def test_a_quota_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A quota needs a container: here loky counts as it would in one. In a process of its own,
+    # since importing loky changes which of the two lokys starts joblib's workers.
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    monkeypatch.setattr(loky, "cpu_count", lambda: 1)
-    cores = report.cores()
+    code = (
+        "import json, os, loky; from phylozoo_parallel.__main__ import cores; "
+        "loky.cpu_count = lambda: 1; os.sched_getaffinity = lambda _: range(os.cpu_count()); "
+        "print(json.dumps(cores()))"
+    )
+    cores = json.loads(run([sys.executable, "-c", code], tmp_path).stdout)
     assert cores["limits"]["container quota"] == 1
     assert cores["why"] == "container quota"
 

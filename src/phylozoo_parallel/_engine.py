@@ -300,6 +300,8 @@ def _process_pool(workers: int, context: Any) -> _Pool:
             # A child of multiprocessing joins its own children before loky ends them.
             Finalize(None, _shut_down, exitpriority=100)
         _processes = pool = _Pool(own, size, settings)
+        # An empty batch has the workers start while this process imports the rest.
+        pool.backend.submit(BatchedCalls([], pool.nested))
     elif not open_now:
         pool.open(size)  # without closing it, which would take it from the maps that use it
     elif not pool.users and (pool.backend._workers is not current or current._max_workers != size):

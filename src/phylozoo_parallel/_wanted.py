@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from typing import Any
 
 from phylozoo_parallel._shipping import Name, Segment, opened
@@ -31,6 +32,7 @@ class _Page:
         self.free = list(range(SLOTS))
 
 
+_lock = threading.Lock()
 _page: _Page | None = None
 _opened: dict[Name, Any] = {}
 
@@ -51,12 +53,15 @@ def take(key: int) -> tuple[Name, int] | None:
     """
     global _page
     try:
-        _page = _page or _Page()
-        slot = _page.free.pop()
+        if _page is None:
+            with _lock:
+                _page = _page or _Page()
+        page = _page
+        slot = page.free.pop()
     except (OSError, IndexError):
         return None
-    _page.keys[slot] = key
-    return _page.segment.name, slot
+    page.keys[slot] = key
+    return page.segment.name, slot
 
 
 def drop(page: Name, slot: int) -> None:
@@ -81,5 +86,5 @@ def wanted(page: Name, slot: int, key: int) -> bool:
 
 def forget() -> None:
     """Leave the page to the parent, in a forked child."""
-    global _page
-    _page = None
+    global _page, _lock
+    _page, _lock = None, threading.Lock()

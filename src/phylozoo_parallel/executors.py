@@ -229,12 +229,14 @@ class _WorkerExecutor:
     ) -> Iterator[R]:
         items = _checks.map_arguments(func, iterable)
         size = _checks.chunk_size(chunksize) or self._chunksize
-        from phylozoo_parallel import _dispatch, _engine
+        from phylozoo_parallel import _engine
 
         with_workers = _engine.open_engine(self._kind, self._wanted)
         if with_workers is None:  # inside a worker
             run = SequentialExecutor()
             return run.starmap(func, items) if star else run.map(func, items)
+        from phylozoo_parallel import _dispatch  # the first time, workers are starting by now
+
         if star:
             items = _checks.call_arguments(items)
         try:
