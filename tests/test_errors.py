@@ -210,6 +210,15 @@ class TestTrace:
         assert type(caught) is Shy
         assert "item 0 = " in str(caught.__cause__)
 
+    @pytest.mark.parametrize("name", ["array", "deque", "dict", "int"])
+    def test_an_item_whose_class_has_the_name_of_a_built_in_one(self, workers, name):
+        """The standard library shortens what it shows by the name of the class."""
+        item = type(name, (), {})()
+        seen, caught = read(workers.map(lambda item: item.missing or item, [item]))
+        assert (seen, type(caught)) == ([], AttributeError)
+        assert "missing" in str(caught)
+        assert "item 0 = " in str(caught.__cause__)
+
 
 class TestNothingElseIsHarmed:
     @pytest.mark.parametrize(

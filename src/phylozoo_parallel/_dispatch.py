@@ -214,7 +214,9 @@ class _Map:
             self.pile += chunk.nbytes
             self.finished[chunk.first] = chunk
         if failure is None:
-            if done < len(items):
+            if not done:
+                self.fail(chunk.first, RuntimeError(f"item {chunk.first} was called off"))
+            elif done < len(items):
                 self.again.appendleft(Chunk(chunk.first + done, items[done:]))
         elif failure.item is None and len(items) > 1:
             self.singles(chunk.first, items)  # to learn which of them it is
@@ -260,7 +262,9 @@ def _rebuilt(failure: Failure) -> BaseException:
         try:
             error = _shipping.unpack(error)
         except Exception:
-            error = RuntimeError(f"{failure.line} (an exception that cannot be pickled)")
+            error = RuntimeError(
+                f"{failure.where}: {failure.line} (this exception itself could not be pickled)"
+            )
     error.__cause__ = WorkerTraceback(f"{failure.trace}{failure.where}")
     error.__traceback__ = None
     if hasattr(error, "add_note"):

@@ -152,8 +152,7 @@ class _LentEngine(Engine):
     def release(self) -> None:
         with _lock:
             super().release()
-            if not self._pool.users:
-                del _lent[id(self._pool.backend)]
+            if not self._pool.users and _lent.pop(id(self._pool.backend), None) is not None:
                 self._pool.close()
 
 

@@ -29,8 +29,8 @@ LARGE = 1 << 20
 Packed = Any
 """``bytes``; ``list`` of the stream and its buffers; or ``tuple`` of segment name and sizes."""
 
-Name = tuple[str, int]
-"""Path and inode: a path in ``/proc`` alone could by now lead to another file."""
+Name = tuple[str, int, int]
+"""Path, device and inode: a path in ``/proc`` alone could by now lead to another file."""
 
 
 class Segment:
@@ -55,7 +55,7 @@ class Segment:
             self.fd = os.memfd_create("phylozoo-parallel")
         else:
             raise OSError("no memory that another process could open")
-        self.name: Name = (f"/proc/{os.getpid()}/fd/{self.fd}", os.fstat(self.fd).st_ino)
+        self.name = _name(f"/proc/{os.getpid()}/fd/{self.fd}", self.fd)
 
     def write(self, parts: Sequence[Any]) -> tuple[int, ...]:
         """Write the parts of a value; return their sizes in bytes."""
@@ -94,12 +94,16 @@ def opened(name: Name, flags: int) -> int:
     OSError
         The segment is gone.
     """
-    path, inode = name
-    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
-    if os.fstat(fd).st_ino != inode:
+    fd = os.open(name[0], flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    if _name(name[0], fd) != name:
         os.close(fd)
-        raise FileNotFoundError(f"the shared memory {path} is no longer what it was")
+        raise FileNotFoundError(f"the shared memory {name[0]} is no longer what it was")
     return fd
+
+
+def _name(path: str, fd: int) -> Name:
+    found = os.fstat(fd)
+    return path, found.st_dev, found.st_ino
 
 
 def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:

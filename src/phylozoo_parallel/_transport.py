@@ -132,10 +132,7 @@ class ToProcess:
         chunk.packed, chunk.segment = self._pack(pieces, _shipping.LARGE)
         chunk.nbytes = _shipping.size(chunk.packed)
         if self._engine.place:
-            try:
-                chunk.reply = _replies.pop() if _replies else _shipping.Segment()
-            except OSError:
-                chunk.reply = None
+            chunk.reply = _reply()
         reply = chunk.reply.name if chunk.reply else None
         return _worker.run_in_process, (
             self._key,
@@ -220,6 +217,17 @@ def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
         except Exception:  # a lambda, or a function inside another
             pass
     return _shipping.parts((func, star), cloudpickle.dumps)
+
+
+def _reply() -> _shipping.Segment | None:
+    try:
+        return _replies.pop()
+    except IndexError:
+        pass
+    try:
+        return _shipping.Segment()
+    except OSError:
+        return None
 
 
 def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:

@@ -336,6 +336,13 @@ def _line(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
+def _short(item: Any) -> str:
+    try:
+        return reprlib.repr(item)
+    except Exception:  # its own repr, or reprlib taking its class for the built-in of that name
+        return object.__repr__(item)
+
+
 def _failure(
     error: BaseException, index: int | None, item: Any, shown: BaseException | None = None
 ) -> Failure:
@@ -353,6 +360,6 @@ def _failure(
         except BaseException:
             carried = None
     if index is not None:
-        where = f"item {index} = {reprlib.repr(item)}, {where}"
+        where = f"item {index} = {_short(item)}, {where}"
     text = "".join(traceback.format_exception(type(shown), shown, trace))
     return Failure(index, carried, _line(error), where, text)
