@@ -151,7 +151,7 @@ class ToProcess:
             if isinstance(results, tuple) and chunk.reply:
                 chunk.results = chunk.reply.read(results[1])
             else:
-                chunk.results = results
+                chunk.results = results if isinstance(results, bytes) else _shipping.unpack(results)
                 if chunk.reply:
                     _replies.append(chunk.reply)
                     chunk.reply = None

@@ -282,9 +282,13 @@ def _watch(parent: int) -> None:
         sleep(WATCH)
         if os.getppid() != parent:
             os._exit(1)
-        for key, known in list(_known.items()):
-            if not _wanted_here(key, known.ticket):
-                _let_go(key)
+        _let_go_of_the_unwanted()  # a function: its variables must not keep what is let go
+
+
+def _let_go_of_the_unwanted() -> None:
+    for key, known in list(_known.items()):
+        if not _wanted_here(key, known.ticket):
+            _let_go(key)
 
 
 def _parts(value: Any) -> list[Any]:

@@ -1,0 +1,271 @@
+"""Large functions, items and results: shipped once, shared, writable, private, and let go of."""
+
+import functools
+import itertools
+import os
+import time
+
+import joblib
+import pytest
+
+from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor, _shipping
+
+np = pytest.importorskip("numpy")
+pytestmark = pytest.mark.core
+
+MEGABYTE = 1 << 20
+needs_memfd = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+
+
+class Counted:
+    """Leaves a line in a file whenever it is unpickled."""
+
+    def __init__(self, file, size):
+        self.file = file
+        self.ballast = os.urandom(size)
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        with open(self.file, "a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    def __call__(self, item):
+        time.sleep(0.01)
+        return os.getpid()
+
+
+def shared_by(pid):
+    """Tell the memory that a process maps and that has no name."""
+    with open(f"/proc/{pid}/maps") as maps:
+        return [line for line in maps if "memfd:phylozoo-parallel" in line and " rw-p " in line]
+
+
+@pytest.mark.parametrize("size", [10, 5 * MEGABYTE], ids=["small", "large"])
+def test_a_function_is_unpickled_once_a_worker(processes, tmp_path, size):
+    log = tmp_path / "log"
+    pids = set(processes.map(Counted(log, size), range(40), 1))
+    assert sorted(log.read_text().split()) == sorted(map(str, pids))
+
+
+@pytest.mark.parametrize(
+    "layout", ["C", "F", "strided", "reversed", "empty", "objects", "read-only"]
+)
+def test_arrays_arrive_as_they_left(processes, layout):
+    whole = np.arange(2.0 * MEGABYTE).reshape(1024, -1)
+    array = {
+        "C": whole,
+        "F": np.asfortranarray(whole),
+        "strided": whole[::2, ::3],
+        "reversed": whole[::-1],
+        "empty": whole[:0],
+        "objects": np.array([{"a": 1}, None, whole[:2]], dtype=object),
+        "read-only": np.frombuffer(whole.tobytes()),
+    }[layout]
+    for back in (
+        *processes.map(lambda item: item, [array]),
+        *processes.map(functools.partial(lambda captured, _: captured, array), [None]),
+    ):
+        assert back.dtype == array.dtype
+        if layout == "objects":
+            assert back[:2].tolist() == array[:2].tolist()
+        else:
+            np.testing.assert_array_equal(back, array)
+
+
+def test_arrays_are_writable_and_private(processes):
+    """Captured or items: what one worker writes no other one sees, nor the caller."""
+    captured = np.zeros(MEGABYTE)
+
+    def write(captured, item):
+        captured[0] += 1
+        item[0] += 1
+        time.sleep(0.02)
+        return os.getpid(), captured[0], item[0]
+
+    items = [np.zeros(MEGABYTE) for _ in range(12)]
+    seen = list(processes.map(functools.partial(write, captured), items, 1))
+    assert captured[0] == 0
+    assert not any(item[0] for item in items)
+    assert {item for _, _, item in seen} == {1.0}
+    for worker in {pid for pid, _, _ in seen}:
+        mine = [count for pid, count, _ in seen if pid == worker]
+        assert mine == list(range(1, len(mine) + 1))
+
+
+def test_results_are_writable_and_hold_no_files(processes):
+    before = len(os.listdir("/proc/self/fd"))
+    results = list(processes.map(lambda n: np.full(MEGABYTE, n, float), range(24), 2))
+    assert [result[-1] for result in results] == list(range(24))
+    results[0][0] = 7
+    assert len(os.listdir("/proc/self/fd")) <= before + 2 * 2
+
+
+@needs_memfd
+class TestRelease:
+    def test_when_the_map_ends(self, processes, wait_until):
+        captured = np.ones(4 * MEGABYTE)
+        func = functools.partial(lambda captured, _: (time.sleep(0.02), os.getpid())[1], captured)
+        pids = set(processes.map(func, range(8), 1))
+        assert not shared_by(os.getpid())
+        wait_until(lambda: not any(shared_by(pid) for pid in pids))
+
+    def test_when_its_iterator_is_dropped(self, processes, wait_until):
+        captured = np.ones(4 * MEGABYTE)
+        func = functools.partial(lambda captured, _: (time.sleep(0.02), os.getpid())[1], captured)
+        results = processes.map(func, itertools.count(), 1)
+        pids = set(itertools.islice(results, 8))
+        assert any(shared_by(pid) for pid in pids)
+        del results
+        wait_until(lambda: not any(shared_by(pid) for pid in pids))
+
+    def test_when_the_program_is_killed(self, run_script):
+        """The workers end too, and nothing of ours has a name that could stay behind."""
+        run_script(
+            """
+            import os, signal, subprocess, sys, time
+
+            program = '''
+            import functools, itertools, os, time
+            from phylozoo_parallel import MultiprocessingExecutor
+            def func(captured, item):
+                time.sleep(0.01)
+                return os.getpid()
+            captured = bytearray(os.urandom(1 << 23))
+            results = MultiprocessingExecutor(2).map(
+                functools.partial(func, captured), itertools.count(), 1
+            )
+            print(*{next(results) for _ in range(20)}, flush=True)
+            while True:
+                next(results)
+            '''
+            import textwrap
+            command = [sys.executable, "-c", textwrap.dedent(program)]
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            pids = [int(pid) for pid in child.stdout.readline().split()]
+            assert pids and all(os.path.exists(f"/proc/{pid}") for pid in pids)
+            before = set(os.listdir("/dev/shm")) | set(os.listdir("/tmp"))
+            child.kill()
+            child.wait()
+
+            def alive(pid):
+                try:
+                    with open(f"/proc/{pid}/stat") as stat:
+                        return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+                except OSError:
+                    return False
+
+            end = time.monotonic() + 50
+            while any(map(alive, pids)):
+                assert time.monotonic() < end, "workers outlive their program"
+                time.sleep(0.1)
+            left = (set(os.listdir("/dev/shm")) | set(os.listdir("/tmp"))) - before
+            assert not [name for name in left if "phylozoo" in name], left
+            """,
+            timeout=90,
+        )
+
+
+class TestWithoutSharedMemory:
+    """Slower, and right."""
+
+    SCRIPT = """
+        import functools, os, sys
+        import numpy as np
+
+        def none(*args):
+            raise OSError(28, "No space left on device")
+
+        {how}
+        from phylozoo_parallel import MultiprocessingExecutor
+        executor = MultiprocessingExecutor(2)
+        captured = np.ones(1 << 20)
+        func = functools.partial(lambda a, b: a + b, captured)
+        results = executor.map(func, [captured * i for i in range(6)])
+        for i, result in enumerate(results):
+            assert (result == i + 1).all() and result.flags.writeable
+        """
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            "os.memfd_create = none",
+            "os.memfd_create = none; os.O_TMPFILE = 0",
+            "os.pwrite = none",
+            "del os.memfd_create; del os.O_TMPFILE",
+        ],
+        ids=["files instead", "no files either", "no room", "another system"],
+    )
+    def test_results_are_right(self, run_script, how):
+        run_script(self.SCRIPT.replace("{how}", how))
+
+    def test_a_worker_that_finds_no_room(self, processes):
+        """It answers in the message."""
+
+        def full(item):
+            def none(*args):
+                raise OSError(28, "No space left on device")
+
+            before, os.pwrite = os.pwrite, none
+            try:
+                return np.full(MEGABYTE, item, float)
+            finally:
+                # Put back once the result is on its way, for the tests that follow.
+                import threading
+
+                threading.Timer(0.5, setattr, (os, "pwrite", before)).start()
+
+        for number, array in enumerate(processes.map(full, [0.0, 1.0], 1)):
+            assert array[-1] == number
+
+
+def test_joblibs_temp_folder_is_where_it_goes(tmp_path, monkeypatch):
+    made = []
+    real = _shipping.Segment.__init__
+
+    def watch(self, folder=None):
+        made.append(folder)
+        real(self, folder)
+
+    monkeypatch.setattr(_shipping.Segment, "__init__", watch)
+    captured = np.ones(MEGABYTE)
+    with joblib.parallel_config(backend="loky", temp_folder=str(tmp_path)):
+        func = functools.partial(lambda a, b: a[0] + b, captured)
+        assert list(MultiprocessingExecutor(2).map(func, range(4))) == [1, 2, 3, 4]
+    assert str(tmp_path) in made
+    assert os.listdir(tmp_path) == [] or all("joblib" in name for name in os.listdir(tmp_path))
+
+
+def test_small_functions_take_no_segment(processes, monkeypatch):
+    list(processes.map(abs, range(4)))  # has its segments for large results
+
+    def refuse(self, folder=None):
+        raise AssertionError("a segment for a small function")
+
+    monkeypatch.setattr(_shipping.Segment, "__init__", refuse)
+    assert list(processes.map(functools.partial(pow, 2), range(100))) == [2**n for n in range(100)]
+
+
+def test_other_machines_get_it_in_the_message():
+    """A backend that joblib does not run on this machine sees no segment of ours."""
+    pieces = _shipping.parts(np.ones(MEGABYTE), __import__("pickle").dumps)
+    packed = _shipping.in_message(pieces)
+    assert isinstance(packed, list)
+    back = _shipping.unpack(packed)
+    assert back.flags.writeable
+    assert (back == 1).all()
+
+
+def test_a_segment_that_became_something_else_is_not_opened(tmp_path):
+    segment = _shipping.Segment()
+    path, device, inode = segment.name
+    with pytest.raises(FileNotFoundError, match="no longer"):
+        _shipping.opened((path, device, inode + 1), os.O_RDONLY)
+    segment.close()
+    with pytest.raises(FileNotFoundError):
+        _shipping.opened((path, device, inode), os.O_RDONLY)
+
+
+def test_a_megabyte_a_result_in_flight_is_all_that_threads_hold():
+    """Threads share: nothing is packed."""
+    item = np.ones(MEGABYTE)
+    assert next(ThreadingExecutor(2).map(lambda array: array, [item])) is item
