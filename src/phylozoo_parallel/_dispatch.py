@@ -50,6 +50,7 @@ def start(
     total: int | None,
     chunksize: int | None,
     star: bool,
+    ordered: bool,
 ) -> Results:
     """
     Start a map and return its results.
@@ -68,6 +69,8 @@ def start(
         Items in a chunk; None chooses from what is measured.
     star : bool
         Whether items are tuples of arguments.
+    ordered : bool
+        Whether results come in the order of the items, or as they are ready.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def start(
     except BaseException:
         engine.release()
         raise
-    chunks = _Map(engine, transport, items, total, chunksize).run()
+    chunks = _Map(engine, transport, items, total, chunksize, ordered).run()
     next(chunks)
     results = cast(Results, Results.from_iterable(chunks))
     results.chunks = chunks
@@ -101,12 +104,14 @@ class _Map:
         items: Iterator[Any],
         total: int | None,
         chunksize: int | None,
+        ordered: bool,
     ) -> None:
         self.engine = engine
         self.transport = transport
         self.items = items
         self.total = total
         self.chunksize = chunksize
+        self.ordered = ordered
         self.budget = None if chunksize else BUDGET
         self.measured = _chunking.Measured()
         self.read = 0  # items taken from the input
@@ -125,7 +130,7 @@ class _Map:
             self.engine.flush()
             yield []
             while True:
-                while self.at not in self.finished:
+                while not self.ready():
                     self.fill()
                     if not self.flying:
                         return
@@ -141,6 +146,12 @@ class _Map:
         finally:
             self.transport.end(self.flying)
             self.engine.release()
+
+    def ready(self) -> bool:
+        """Tell whether there is something to hand out next, and set `at` to it."""
+        if not self.ordered:
+            self.at = next(iter(self.finished), self.at)
+        return self.at in self.finished
 
     def fill(self) -> None:
         """Send chunks until the window is full, the input ends or too much is piled up."""

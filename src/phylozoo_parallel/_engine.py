@@ -36,7 +36,7 @@ LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 """Where a worker finds the bytes that it may grow by before joblib replaces it."""
 
 IDLE_THREAD_POOLS = 4
-"""Pools of worker threads, of different sizes, that stay open unused."""
+"""Pools of worker threads, of different sizes, that stay open; more while maps use them."""
 
 _no_context = (LokyBackend(nesting_level=0), None)
 _lock = threading.RLock()
@@ -242,6 +242,20 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
         )
 
 
+def close_idle(kind: str, workers: int) -> None:
+    """Close the pool of worker threads of this size, or our hold on joblib's pool, if unused."""
+    global _processes
+    with _lock:
+        pool = _threads.get(workers) if kind == "threads" else _processes
+        if pool is None or pool.users:
+            return
+        if kind == "threads":
+            del _threads[workers]
+        else:
+            _processes = None
+        pool.close()
+
+
 def _context() -> tuple[Any, int | None]:
     """Return the backend and the worker count of the surrounding ``joblib.parallel_config``."""
     config = getattr(joblib.parallel._backend, "config", default_parallel_config)
@@ -270,7 +284,7 @@ def _thread_pool(workers: int) -> _Pool:
     pool = _threads.pop(workers, None)
     if pool is None:
         idle = [size for size, pool in _threads.items() if not pool.users]
-        for size in idle[: len(idle) + 1 - IDLE_THREAD_POOLS]:
+        for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
             _threads.pop(size).close()
         pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
         pool.backend._get_pool()  # or the first two threads to submit would make one each

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from phylozoo_parallel import _checks
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -143,6 +146,19 @@ class SequentialExecutor:
         _checks.chunk_size(chunksize)
         return _one_by_one_unpacked(func, _checks.call_arguments(items))
 
+    # One by one, the results are complete in the order of the items.
+    map_unordered = map
+    starmap_unordered = starmap
+
+    def close(self) -> None:
+        """Do nothing: there are no workers to let go of."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 class _WorkerExecutor:
     """What the executors with workers share; `_kind` is all that tells them apart."""
@@ -224,8 +240,89 @@ class _WorkerExecutor:
         """
         return self._start(func, iterable, chunksize, star=True)
 
+    def map_unordered(
+        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
+    ) -> Iterator[R]:
+        """
+        Apply `func` to each item; like :meth:`map`, with each result as soon as it is ready.
+
+        Parameters
+        ----------
+        func : Callable[[T], R]
+            Called with one item.
+        iterable : Iterable[T]
+            The items; may be endless.
+        chunksize : int or None, optional
+            Items that travel to a worker together. None takes the executor's own.
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order in which they are ready. What an item raises comes among
+            them.
+
+        Raises
+        ------
+        PhyloZooTypeError, PhyloZooValueError
+            At the call, for arguments other than these.
+        """
+        return self._start(func, iterable, chunksize, star=False, ordered=False)
+
+    def starmap_unordered(
+        self,
+        func: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+    ) -> Iterator[R]:
+        """
+        Apply `func` to the unpacked arguments of each item; like :meth:`map_unordered`.
+
+        Parameters
+        ----------
+        func : Callable[..., R]
+            Called with the values of one item as its arguments.
+        iterable : Iterable[Iterable[Any]]
+            Tuples of arguments; may be endless.
+        chunksize : int or None, optional
+            Items that travel to a worker together. None takes the executor's own.
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order in which they are ready.
+
+        Raises
+        ------
+        PhyloZooTypeError, PhyloZooValueError
+            At the call, for arguments other than these; when it is met, for an item that is
+            not iterable.
+        """
+        return self._start(func, iterable, chunksize, star=True, ordered=False)
+
+    def close(self) -> None:
+        """
+        Let go of what this executor's maps hold open, unless a map is using it.
+
+        Never required. Worker threads end; worker processes are joblib's and stay for its next
+        call. A later map works.
+        """
+        from phylozoo_parallel import _engine
+
+        _engine.close_idle(self._kind, self.n_jobs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _start(
-        self, func: Callable[..., R], iterable: Iterable[Any], chunksize: int | None, star: bool
+        self,
+        func: Callable[..., R],
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        star: bool,
+        ordered: bool = True,
     ) -> Iterator[R]:
         items = _checks.map_arguments(func, iterable)
         size = _checks.chunk_size(chunksize) or self._chunksize
@@ -243,7 +340,7 @@ class _WorkerExecutor:
             total = len(iterable)  # type: ignore[arg-type]
         except Exception:
             total = None
-        return _dispatch.start(with_workers, func, items, total, size, star)
+        return _dispatch.start(with_workers, func, items, total, size, star, ordered)
 
 
 class ThreadingExecutor(_WorkerExecutor):

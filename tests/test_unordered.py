@@ -1,0 +1,86 @@
+"""``map_unordered`` and ``starmap_unordered``: results as they are ready; and ``close``."""
+
+import itertools
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from phylozoo_parallel import ThreadingExecutor, _engine
+
+pytestmark = pytest.mark.core
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 7, 1000])
+def test_each_result_once(executor, chunksize):
+    results = executor.map_unordered(lambda x: x * x, range(500), chunksize)
+    assert Counter(results) == Counter(x * x for x in range(500))
+    results = executor.starmap_unordered(pow, ((x, 2) for x in range(500)), chunksize)
+    assert Counter(results) == Counter(x * x for x in range(500))
+
+
+def test_a_slow_item_holds_no_other_up(workers):
+    """Nor does it stop the input: everything else comes before it."""
+    results = workers.map_unordered(lambda x: time.sleep(x) or x, [1.0] + [0.0] * 200)
+    assert list(results)[-1] == 1.0
+
+
+def test_one_by_one_they_are_in_order(sequential):
+    assert list(sequential.map_unordered(abs, [-2, -1])) == [2, 1]
+    assert list(sequential.starmap_unordered(pow, [(2, 3), (3, 2)])) == [8, 9]
+
+
+def test_endless_inputs(executor):
+    results = executor.map_unordered(abs, itertools.count())
+    assert len(set(itertools.islice(results, 1000))) == 1000
+
+
+def test_an_error_comes_among_the_results(workers):
+    results = workers.map_unordered(lambda x: 1 // (x - 50), range(100), 1)
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(results)
+    assert "item 50" in str(caught.value.__cause__)
+    assert sorted(workers.map_unordered(abs, range(9))) == list(range(9))
+
+
+def test_arguments_are_checked_at_the_call(executor):
+    with pytest.raises(TypeError, match="func"):
+        executor.map_unordered(None, [])
+    with pytest.raises(ValueError, match="chunksize"):
+        executor.starmap_unordered(pow, [], 0)
+
+
+class TestClose:
+    def test_a_later_map_works(self, executor):
+        for _ in range(2):
+            with executor as same:
+                assert same is executor
+                assert list(same.map(abs, range(5))) == list(range(5))
+        assert list(executor.map(abs, range(5))) == list(range(5))
+
+    def test_worker_threads_end(self, threads):
+        ident = next(threads.map(lambda _: threading.get_ident(), [0]))
+        assert ident in {thread.ident for thread in threading.enumerate()}
+        threads.close()
+        assert ident not in {thread.ident for thread in threading.enumerate()}
+
+    def test_the_latest_pools_of_threads_stay_open_unasked(self):
+        sizes = range(11, 20)
+        for n in sizes:
+            assert list(ThreadingExecutor(n).map(abs, [-1])) == [1]
+        assert list(_engine._threads) == list(sizes)[-_engine.IDLE_THREAD_POOLS :]
+
+    def test_maps_in_progress_go_on(self, workers):
+        results = workers.map(abs, itertools.count(), 1)
+        next(results)
+        workers.close()
+        assert list(itertools.islice(results, 100)) == list(range(1, 101))
+
+    def test_worker_processes_stay(self, processes, pool_pids):
+        list(processes.map(abs, range(9)))
+        before = pool_pids()
+        processes.close()
+        assert pool_pids() == before
+        list(processes.map(abs, range(9)))
+        assert pool_pids() == before
