@@ -341,3 +341,31 @@ def test_threads_take_what_does_not_pickle(threads):
     _, caught = read(threads.map(fail_at(1, TwoArguments(7, "gaps")), range(3)))
     assert type(caught) is TwoArguments
     assert caught.site == 7
+
+
+class NoExceptionAnyMore(Exception):
+    """Unpickles to something that cannot be raised."""
+
+    def __reduce__(self):
+        return int, ("7",)
+
+
+def test_an_exception_that_unpickles_to_something_else(processes):
+    def refuse(item):
+        raise NoExceptionAnyMore("the words")
+
+    with pytest.raises(RuntimeError, match=r"item 0.*the words"):
+        list(processes.map(refuse, [1]))
+
+
+def test_a_directory_that_is_gone(processes, monkeypatch, tmp_path):
+    """When the workers want to enter it, or when the map starts."""
+    list(processes.map(abs, range(4)))
+    monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "gone"))
+    assert list(processes.map(abs, [-1, -2])) == [1, 2]
+
+    def gone():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert list(processes.map(abs, [-1, -2])) == [1, 2]

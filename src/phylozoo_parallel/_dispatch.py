@@ -213,6 +213,7 @@ class _Map:
         try:
             results, done, seconds, failure = self.engine.outcome(out)
         except Exception as error:
+            self.transport.lose(chunk)
             self.fail(chunk.first, error)
             return
         try:
@@ -272,6 +273,8 @@ def _rebuilt(failure: Failure) -> BaseException:
     if not isinstance(error, BaseException):
         try:
             error = _shipping.unpack(error)
+            if not isinstance(error, BaseException):
+                raise TypeError
         except Exception:
             error = RuntimeError(
                 f"{failure.where}: {failure.line} (this exception itself could not be pickled)"

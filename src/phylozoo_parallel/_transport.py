@@ -82,6 +82,9 @@ class InThread:
         if done:
             chunk.nbytes += done * sys.getsizeof(results[0])
 
+    def lose(self, chunk: Chunk) -> None:
+        """Let go of a chunk that comes back without results."""
+
     def values(self, chunk: Chunk) -> list[Any]:
         """Return the results of a chunk."""
         values: list[Any] = chunk.results
@@ -162,6 +165,10 @@ class ToProcess:
             chunk.items = ()  # what is packed will do, should they be needed again
         else:
             chunk.items = chunk.items[:done]
+
+    def lose(self, chunk: Chunk) -> None:
+        """Let go of a chunk that comes back without results."""
+        _close(chunk)
 
     def values(self, chunk: Chunk) -> list[Any]:
         """

@@ -21,6 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
@@ -254,7 +255,8 @@ def _enter(key: int, place: Place | None) -> None:
         return
     sys.path[:] = place.path
     if place.directory is not None:
-        os.chdir(place.directory)
+        with suppress(OSError):  # it is gone by now
+            os.chdir(place.directory)
     _entered = key
 
 
