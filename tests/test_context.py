@@ -245,3 +245,19 @@ def test_a_config_made_outside_follows_the_context_of_the_call():
     with joblib.parallel_config(n_jobs=2):
         assert os.getpid() not in set(executor.map(pid, range(9)))
         assert executor.n_jobs == 2
+
+
+def test_two_threads_in_one_context_of_a_backend_that_takes_whole_calls():
+    executor = MultiprocessingExecutor(2)
+    right = []
+    with joblib.parallel_config(backend="multiprocessing"):
+        maps = [executor.map(abs, range(20), 1) for _ in range(2)]
+    users = [
+        threading.Thread(target=lambda one=one: right.append(list(one) == list(range(20))))
+        for one in maps
+    ]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join(60)
+    assert right == [True, True]

@@ -1,5 +1,6 @@
 """An item's exception comes at its place, says where it was, and harms nothing else."""
 
+import gc
 import os
 import pickle
 import re
@@ -7,6 +8,8 @@ import sys
 import threading
 import time
 import traceback
+import weakref
+from dataclasses import dataclass
 
 import pytest
 
@@ -369,3 +372,90 @@ def test_a_directory_that_is_gone(processes, monkeypatch, tmp_path):
 
     monkeypatch.setattr(os, "getcwd", gone)
     assert list(processes.map(abs, [-1, -2])) == [1, 2]
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+    def __reduce__(self):
+        return Frozen, (self.code,)
+
+
+def test_an_exception_that_refuses_assignment(workers):
+    def refuse(item):
+        if item == 2:
+            raise Frozen(1)
+        return item
+
+    results = workers.map(refuse, range(5))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(Frozen) as caught:
+        next(results)
+    assert "item 2 = 2" in str(caught.value.__cause__)
+
+
+def test_an_error_keeps_nothing_of_its_map(threads):
+    """The traceback would hold the results that nobody took, until the garbage is collected."""
+
+    class Result:
+        pass
+
+    made = weakref.WeakSet()
+
+    def work(item):
+        if not item:
+            time.sleep(0.2)
+            raise ValueError
+        result = Result()
+        made.add(result)
+        return result
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError):  # noqa: PT011
+            list(threads.map(work, range(200), 1))
+        assert not made
+    finally:
+        gc.enable()
+
+
+def test_the_note_shows_the_item_and_not_its_result(processes):
+    with pytest.raises(pickle.PicklingError) as caught:
+        list(processes.map(lambda item: threading.Lock(), [3]))
+    assert "item 0 = 3" in str(caught.value.__cause__)
+
+
+class Unspeakable:
+    """Has no repr, no words for what is wrong, and cannot be pickled."""
+
+    def __call__(self, item):
+        raise AssertionError
+
+    def __repr__(self):
+        raise OSError("no repr")
+
+    def __reduce__(self):
+        raise Speechless
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise OSError("no words")
+
+
+def test_errors_about_what_cannot_be_described(processes):
+    with pytest.raises(pickle.PicklingError, match="func"):
+        processes.map(Unspeakable(), [1])
+    with pytest.raises(pickle.PicklingError, match="item 1"):
+        list(processes.map(id, [1, Unspeakable()]))
+    with pytest.raises(TypeError, match="item 1 of starmap"):
+        list(processes.starmap(pow, [(1, 2), Unspeakable()]))
+
+
+def test_results_without_a_size(threads):
+    class Sizeless:
+        def __sizeof__(self):
+            raise ValueError("no size")
+
+    assert len(list(threads.map(lambda _: Sizeless(), range(3)))) == 3

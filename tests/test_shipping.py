@@ -8,7 +8,7 @@ import time
 import joblib
 import pytest
 
-from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor, _shipping
+from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor, _shipping, _transport
 
 np = pytest.importorskip("numpy")
 pytestmark = pytest.mark.core
@@ -269,3 +269,11 @@ def test_a_megabyte_a_result_in_flight_is_all_that_threads_hold():
     """Threads share: nothing is packed."""
     item = np.ones(MEGABYTE)
     assert next(ThreadingExecutor(2).map(lambda array: array, [item])) is item
+
+
+def test_many_maps_at_once_leave_few_files_open(processes):
+    maps = [processes.map(abs, range(50)) for _ in range(30)]
+    assert [list(one) for one in maps] == [list(range(50))] * 30
+    names = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    held = sum("memfd:phylozoo-parallel" in name for name in names)
+    assert held <= _transport.KEPT_REPLIES + 8

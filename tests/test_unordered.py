@@ -51,6 +51,18 @@ def test_arguments_are_checked_at_the_call(executor):
         executor.starmap_unordered(pow, [], 0)
 
 
+def test_an_error_of_the_input_comes_after_the_results_of_what_was_read(executor):
+    def items():
+        yield from range(4)
+        raise KeyError("broken")
+
+    results = []
+    with pytest.raises(KeyError, match="broken"):  # noqa: PT012
+        for result in executor.map_unordered(lambda x: time.sleep(0.05) or x, items()):
+            results.append(result)
+    assert sorted(results) == [0, 1, 2, 3]
+
+
 class TestClose:
     def test_a_later_map_works(self, executor):
         for _ in range(2):
@@ -59,11 +71,12 @@ class TestClose:
                 assert list(same.map(abs, range(5))) == list(range(5))
         assert list(executor.map(abs, range(5))) == list(range(5))
 
-    def test_worker_threads_end(self, threads):
-        ident = next(threads.map(lambda _: threading.get_ident(), [0]))
-        assert ident in {thread.ident for thread in threading.enumerate()}
-        threads.close()
-        assert ident not in {thread.ident for thread in threading.enumerate()}
+    def test_worker_threads_end(self, wait_until):
+        executor = ThreadingExecutor(7)
+        (worker,) = executor.map(lambda _: threading.current_thread(), [0])
+        assert worker.is_alive()
+        executor.close()
+        wait_until(lambda: not worker.is_alive())
 
     def test_the_latest_pools_of_threads_stay_open_unasked(self):
         sizes = range(11, 20)

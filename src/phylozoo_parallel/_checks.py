@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from operator import index
 from typing import Any, TypeVar
 
-from phylozoo_parallel.errors import PhyloZooTypeError, PhyloZooValueError
+from phylozoo_parallel.errors import PhyloZooTypeError, PhyloZooValueError, short
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ def _integer(value: Any, name: str, wanted: str) -> int:
         return index(value)
     except TypeError:
         raise PhyloZooTypeError(
-            f"{name} must be {wanted}, got {value!r} of type {type(value).__name__}"
+            f"{name} must be {wanted}, got {short(value)} of type {type(value).__name__}"
         ) from None
 
 
@@ -79,7 +80,7 @@ def chunk_size(chunksize: Any) -> int | None:
     number = _integer(chunksize, "chunksize", wanted)
     if number < 1:
         raise PhyloZooValueError(f"chunksize must be {wanted}, got {number}")
-    return number
+    return min(number, sys.maxsize)
 
 
 def map_arguments(func: Any, iterable: Iterable[T]) -> Iterator[T]:
@@ -98,7 +99,7 @@ def map_arguments(func: Any, iterable: Iterable[T]) -> Iterator[T]:
     """
     if not callable(func):
         raise PhyloZooTypeError(
-            f"func must be callable, got {func!r} of type {type(func).__name__}; "
+            f"func must be callable, got {short(func)} of type {type(func).__name__}; "
             "pass the function itself, without calling it"
         )
     try:
@@ -106,7 +107,7 @@ def map_arguments(func: Any, iterable: Iterable[T]) -> Iterator[T]:
     except TypeError as error:
         raise PhyloZooTypeError(
             "iterable must be iterable, such as a list or a generator, "
-            f"got {iterable!r} of type {type(iterable).__name__}"
+            f"got {short(iterable)} of type {type(iterable).__name__}"
         ) from error
 
 
@@ -125,6 +126,6 @@ def call_arguments(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         except TypeError as error:
             raise PhyloZooTypeError(
                 f"item {position} of starmap must be an iterable of arguments such as a tuple, "
-                f"got {item!r} of type {type(item).__name__}"
+                f"got {short(item)} of type {type(item).__name__}"
             ) from error
         yield tuple(arguments)

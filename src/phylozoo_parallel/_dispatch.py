@@ -23,7 +23,7 @@ from phylozoo_parallel import _chunking, _shipping
 from phylozoo_parallel._engine import Engine
 from phylozoo_parallel._transport import Chunk, InThread, ToProcess, UnpicklableItem
 from phylozoo_parallel._worker import Failure
-from phylozoo_parallel.errors import WorkerTraceback
+from phylozoo_parallel.errors import WorkerTraceback, line
 
 PILE = 64 << 20
 """Bytes of finished work, items and results, that may wait behind a slow item."""
@@ -137,7 +137,10 @@ class _Map:
                     self.receive()
                 chunk = self.finished.pop(self.at)
                 if isinstance(chunk, BaseException):
-                    raise chunk
+                    try:
+                        raise chunk
+                    finally:
+                        del chunk  # its traceback holds this frame
                 self.pile -= chunk.nbytes
                 self.fill()
                 results = self.values(chunk)
@@ -146,12 +149,19 @@ class _Map:
         finally:
             self.transport.end(self.flying)
             self.engine.release()
+            self.finished.clear()
 
     def ready(self) -> bool:
         """Tell whether there is something to hand out next, and set `at` to it."""
-        if not self.ordered:
-            self.at = next(iter(self.finished), self.at)
-        return self.at in self.finished
+        if self.ordered:
+            return self.at in self.finished
+        for at, chunk in self.finished.items():
+            if isinstance(chunk, Chunk):
+                self.at = at
+                return True
+        self.at = min(self.finished, default=self.read)
+        before = (chunk for chunk in (*self.flying, *self.again) if chunk.first < self.at)
+        return self.at in self.finished and next(before, None) is None
 
     def fill(self) -> None:
         """Send chunks until the window is full, the input ends or too much is piled up."""
@@ -187,7 +197,7 @@ class _Map:
             run, arguments = self.transport.call(chunk, self.budget)
         except UnpicklableItem as found:
             index = chunk.first + found.position
-            error = pickle.PicklingError(f"item {index} could not be pickled: {found.error}")
+            error = pickle.PicklingError(f"item {index} could not be pickled: {line(found.error)}")
             error.__cause__ = found.error
             self.fail(index, error)
             if found.position:
@@ -195,7 +205,12 @@ class _Map:
             return
         put = self.queue.put
         self.flying.add(chunk)
-        self.engine.submit(run, arguments, lambda out: put((chunk, out)))
+        try:
+            self.engine.submit(run, arguments, lambda out: put((chunk, out)))
+        except Exception as error:
+            self.flying.discard(chunk)
+            self.transport.lose(chunk)
+            self.fail(chunk.first, error)
 
     def receive(self) -> None:
         """Wait for an outcome and take in all that are there."""
@@ -248,7 +263,7 @@ class _Map:
         if len(chunk.items) > 1:
             self.singles(chunk.first, chunk.items)
             return
-        told = f"the result of item {chunk.first} could not be unpickled: {error}"
+        told = f"the result of item {chunk.first} could not be unpickled: {line(error)}"
         unpicklable = pickle.UnpicklingError(told)
         unpicklable.__cause__ = error
         self.fail(chunk.first, unpicklable)
@@ -279,9 +294,10 @@ def _rebuilt(failure: Failure) -> BaseException:
             error = RuntimeError(
                 f"{failure.where}: {failure.line} (this exception itself could not be pickled)"
             )
-    error.__cause__ = WorkerTraceback(f"{failure.trace}{failure.where}")
-    error.__traceback__ = None
+    put = BaseException.__setattr__  # a frozen dataclass refuses its own
+    put(error, "__cause__", WorkerTraceback(f"{failure.trace}{failure.where}"))
+    put(error, "__traceback__", None)
     if hasattr(error, "add_note"):
-        error.add_note(failure.where)
+        put(error, "__notes__", [*getattr(error, "__notes__", ()), failure.where])
     raised: BaseException = error
     return raised

@@ -65,6 +65,7 @@ class _Pool:
             backend=backend, prefer=None, require=None, batch_size=1, pre_dispatch="all"
         )
         self.users: set[Engine] = set()
+        self.calling = threading.Lock()
         self.open(workers)
 
     def open(self, workers: int) -> None:
@@ -171,9 +172,9 @@ class _ListEngine(_LentEngine):
     def flush(self) -> None:
         calls, self._waiting = self._waiting, []
         if calls:
-            for (_, done), out in zip(
-                calls, self._pool.parallel([call for call, _ in calls]), strict=True
-            ):
+            with self._pool.calling:  # a Parallel takes one call at a time
+                outs = self._pool.parallel([call for call, _ in calls])
+            for (_, done), out in zip(calls, outs, strict=True):
                 done(out)
 
     def outcome(self, out: Any) -> Any:

@@ -69,7 +69,10 @@ class Segment:
             piece = memoryview(bytearray(size))
             done = 0
             while done < size:
-                done += os.preadv(self.fd, [piece[done:]], offset + done)
+                read = os.preadv(self.fd, [piece[done:]], offset + done)
+                if not read:
+                    raise EOFError("shared memory ends before the value in it")
+                done += read
             pieces.append(piece)
         return pickle.loads(pieces[0], buffers=pieces[1:])
 
@@ -199,6 +202,9 @@ def answer(name: Name, pieces: list[Any]) -> Packed:
     fd = opened(name, os.O_WRONLY)
     try:
         return name, _write(fd, pieces)
+    except OSError:
+        os.ftruncate(fd, 0)
+        raise
     finally:
         os.close(fd)
 

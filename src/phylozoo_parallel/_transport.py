@@ -15,6 +15,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any
@@ -23,11 +24,15 @@ import cloudpickle
 
 from phylozoo_parallel import _shipping, _wanted, _worker
 from phylozoo_parallel._engine import Engine
+from phylozoo_parallel.errors import line, short
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 FUNCTION = 1 << 16
 """Bytes from which a function travels in a segment; less goes with every chunk."""
+
+KEPT_REPLIES = 32
+"""Empty segments that stay open, each with a file descriptor."""
 
 _replies: list[_shipping.Segment] = []
 """Empty segments for large results, for the next chunk that is sent."""
@@ -80,7 +85,8 @@ class InThread:
         chunk.items = ()
         chunk.nbytes = sys.getsizeof(results)
         if done:
-            chunk.nbytes += done * sys.getsizeof(results[0])
+            with suppress(Exception):  # its own __sizeof__
+                chunk.nbytes += done * sys.getsizeof(results[0])
 
     def lose(self, chunk: Chunk) -> None:
         """Let go of a chunk that comes back without results."""
@@ -105,7 +111,7 @@ class ToProcess:
             pieces = _function_parts(func, star)
         except Exception as error:
             raise pickle.PicklingError(
-                f"func = {func!r} could not be pickled for worker processes: {error}; "
+                f"func = {short(func)} could not be pickled for worker processes: {line(error)}; "
                 "what it captures has to be picklable, or use the threading backend"
             ) from error
         self._function, self._segment = self._pack(pieces, FUNCTION)
@@ -155,7 +161,7 @@ class ToProcess:
                 chunk.results = chunk.reply.read(results[1])
             else:
                 chunk.results = results if isinstance(results, bytes) else _shipping.unpack(results)
-                if chunk.reply:
+                if chunk.reply and len(_replies) < KEPT_REPLIES:
                     _replies.append(chunk.reply)
                     chunk.reply = None
         finally:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import reprlib
 import sys
 import threading
 import traceback
@@ -27,6 +26,7 @@ from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 from phylozoo_parallel import _shipping, _wanted
+from phylozoo_parallel.errors import line, short
 
 STRIDE = 64
 """Most items that run between two looks at the clock."""
@@ -95,6 +95,9 @@ class _Known(NamedTuple):
     held: int
     """Bytes that the function is taken to hold."""
 
+
+_UNSEEN = object()
+"""An item that was not unpickled."""
 
 _known: dict[int, _Known] = {}
 _entered = 0
@@ -168,14 +171,14 @@ def run_in_process(
             known = _known.get(key) or _get_to_know(key, ticket, place, function)
             _enter(key, known.place)
         except BaseException as wrong:
-            told = f"the function could not be unpickled in its worker: {_line(wrong)}"
+            told = f"the function could not be unpickled in its worker: {line(wrong)}"
             return _nothing(begin, first, pickle.UnpicklingError(told), wrong)
         if not _wanted_here(key, known.ticket):
             return b"", 0, 0.0, None
         try:
             chunk = _shipping.unpack(items)
         except BaseException as wrong:
-            told = f"item {first} could not be unpickled in its worker: {_line(wrong)}"
+            told = f"item {first} could not be unpickled in its worker: {line(wrong)}"
             return _nothing(begin, None, pickle.UnpicklingError(told), wrong)
         results, error = _run(
             known.func, known.star, chunk, budget, partial(_wanted_here, key, known.ticket)
@@ -183,7 +186,7 @@ def run_in_process(
         failure = None
         if error is not None:
             failure = _failure(error, first + len(results), chunk[len(results)])
-        return _packed(results, begin, first, failure, reply)
+        return _packed(results, chunk, begin, first, failure, reply)
     finally:
         here.kind = None
 
@@ -261,7 +264,10 @@ def _enter(key: int, place: Place | None) -> None:
 
 
 def _wanted_here(key: int, ticket: Ticket | None) -> bool:
-    return ticket is None or _wanted.wanted(*ticket, key)
+    try:
+        return ticket is None or _wanted.wanted(*ticket, key)
+    except OSError:  # this worker may not look
+        return True
 
 
 def _let_go(key: int) -> None:
@@ -314,6 +320,7 @@ def _pack(value: Any, reply: _shipping.Name | None) -> _shipping.Packed:
 
 def _packed(
     results: list[Any],
+    items: Sequence[Any],
     begin: float,
     first: int,
     failure: Failure | None,
@@ -326,27 +333,16 @@ def _packed(
             try:
                 _parts(result)
             except BaseException as wrong:
-                told = f"the result of item {first + good} could not be pickled: {_line(wrong)}"
-                failed = _failure(pickle.PicklingError(told), first + good, result, wrong)
-                return _packed(results[:good], begin, first, failed, reply)
-        told = f"the results from item {first} on could not be pickled: {_line(error)}"
+                told = f"the result of item {first + good} could not be pickled: {line(wrong)}"
+                failed = _failure(pickle.PicklingError(told), first + good, items[good], wrong)
+                return _packed(results[:good], items, begin, first, failed, reply)
+        told = f"the results from item {first} on could not be pickled: {line(error)}"
         return _nothing(begin, None, pickle.PicklingError(told), error)
     return packed, len(results), perf_counter() - begin, failure
 
 
 def _nothing(begin: float, index: int | None, told: Exception, error: BaseException) -> Outcome:
-    return b"", 0, perf_counter() - begin, _failure(told, index, None, error)
-
-
-def _line(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(type(error), error)).strip()
-
-
-def _short(item: Any) -> str:
-    try:
-        return reprlib.repr(item)
-    except Exception:  # its own repr, or reprlib taking its class for the built-in of that name
-        return object.__repr__(item)
+    return b"", 0, perf_counter() - begin, _failure(told, index, _UNSEEN, error)
 
 
 def _failure(
@@ -366,6 +362,7 @@ def _failure(
         except BaseException:
             carried = None
     if index is not None:
-        where = f"item {index} = {_short(item)}, {where}"
+        shape = "" if item is _UNSEEN else f" = {short(item)}"
+        where = f"item {index}{shape}, {where}"
     text = "".join(traceback.format_exception(type(shown), shown, trace))
-    return Failure(index, carried, _line(error), where, text)
+    return Failure(index, carried, line(error), where, text)

@@ -7,7 +7,9 @@ error is raised (or arrives from a worker), and importing this package never imp
 
 from __future__ import annotations
 
+import reprlib
 import sys
+import traceback
 from typing import Any
 
 _tied_classes: dict[tuple[type, type], type] = {}
@@ -57,3 +59,16 @@ class WorkerTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
+
+
+def short(value: Any) -> str:
+    """Return a short repr of anything, also of what has none."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # its own, or reprlib's taking its class for the built-in of that name
+        return object.__repr__(value)
+
+
+def line(error: BaseException) -> str:
+    """Return the last part of an exception's traceback: its type and message."""
+    return "".join(traceback.format_exception_only(type(error), error)).strip()

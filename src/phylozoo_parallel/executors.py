@@ -326,6 +326,10 @@ class _WorkerExecutor:
     ) -> Iterator[R]:
         items = _checks.map_arguments(func, iterable)
         size = _checks.chunk_size(chunksize) or self._chunksize
+        try:
+            total = len(iterable)  # type: ignore[arg-type]
+        except Exception:
+            total = None
         from phylozoo_parallel import _engine
 
         with_workers = _engine.open_engine(self._kind, self._wanted)
@@ -336,10 +340,6 @@ class _WorkerExecutor:
 
         if star:
             items = _checks.call_arguments(items)
-        try:
-            total = len(iterable)  # type: ignore[arg-type]
-        except Exception:
-            total = None
         return _dispatch.start(with_workers, func, items, total, size, star, ordered)
 
 
