@@ -258,8 +258,8 @@ class _WorkerExecutor:
         Returns
         -------
         Iterator[R]
-            The results, in the order in which they are ready. What an item raises comes among
-            them.
+            The results, in the order in which they are ready. What an item or the iterable
+            raises comes after the results of all items before it.
 
         Raises
         ------
