@@ -260,3 +260,7 @@ class TestPickling:
 )
 def test_repr(config, text):
     assert repr(config) == text
+
+
+def test_a_chunksize_beyond_any_input(executor):
+    assert list(executor.map(abs, [-1, -2], 10**30)) == [1, 2]
