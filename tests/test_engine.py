@@ -315,23 +315,24 @@ class TestManyAtOnce:
         run_script(
             """
             import sys, threading
-            from phylozoo_parallel import _wanted
+            from phylozoo_parallel import _board
             sys.setswitchinterval(1e-6)  # makes a race all but certain to show
 
             def take(key):
                 barrier.wait()
-                tickets.append((key, _wanted.take(key)))
+                board = _board.own()
+                tickets.append((key, board.name, board.take_map(key)))
 
             for _ in range(300):
-                _wanted.forget()
+                _board.forget()
                 barrier, tickets = threading.Barrier(8), []
                 threads = [threading.Thread(target=take, args=(key,)) for key in range(1, 9)]
                 for thread in threads:
                     thread.start()
                 for thread in threads:
                     thread.join()
-                assert len({ticket for _, ticket in tickets}) == 8
-                assert all(_wanted.wanted(*ticket, key) for key, ticket in tickets)
+                assert len({ticket[1:] for ticket in tickets}) == 8
+                assert all(_board.of(name).wanted(slot, key) for key, name, slot in tickets)
             """
         )
 

@@ -116,13 +116,14 @@ LAYERS = [
     {"config"},
     {"executors"},
     {"_dispatch"},
+    {"_recovery"},
     {"_chunking", "_transport"},
     {"_engine"},
     {"_worker"},
-    {"_wanted"},
+    {"_board"},
     {"_shipping"},
     {"_checks"},
-    {"backend", "errors"},
+    {"backend", "errors", "lost"},
 ]
 """The rooms from top to bottom: each may import those below it."""
 

@@ -4,6 +4,8 @@ Importing this package imports neither joblib nor NumPy nor PhyloZoo; the first 
 map does what it needs.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from phylozoo_parallel.backend import ParallelBackend
 from phylozoo_parallel.config import ParallelConfig
 from phylozoo_parallel.errors import PhyloZooTypeError, PhyloZooValueError
@@ -14,6 +16,9 @@ from phylozoo_parallel.executors import (
     ThreadingExecutor,
 )
 
+if TYPE_CHECKING:
+    from phylozoo_parallel.lost import WorkerLostError as WorkerLostError
+
 __all__ = [
     "MultiprocessingExecutor",
     "ParallelBackend",
@@ -23,4 +28,13 @@ __all__ = [
     "PhyloZooValueError",
     "SequentialExecutor",
     "ThreadingExecutor",
+    "WorkerLostError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "WorkerLostError":  # loads slowly
+        from phylozoo_parallel.lost import WorkerLostError
+
+        return WorkerLostError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

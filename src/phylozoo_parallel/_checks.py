@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from operator import index
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from phylozoo_parallel.errors import PhyloZooTypeError, PhyloZooValueError, short
 
 T = TypeVar("T")
+
+
+class Options(NamedTuple):
+    """How the items of a map run, checked; see :class:`ParallelConfig` for what they mean."""
+
+    chunksize: int | None
+    retries: int
+    timeout: float | None
 
 
 def _integer(value: Any, name: str, wanted: str) -> int:
@@ -18,9 +28,12 @@ def _integer(value: Any, name: str, wanted: str) -> int:
             raise TypeError
         return index(value)
     except TypeError:
-        raise PhyloZooTypeError(
-            f"{name} must be {wanted}, got {short(value)} of type {type(value).__name__}"
-        ) from None
+        raise _wrong_type(value, name, wanted) from None
+
+
+def _wrong_type(value: Any, name: str, wanted: str) -> PhyloZooTypeError:
+    told = f"{name} must be {wanted}, got {short(value)} of type {type(value).__name__}"
+    return PhyloZooTypeError(told)
 
 
 def worker_count(n_jobs: Any) -> int | None:
@@ -81,6 +94,40 @@ def chunk_size(chunksize: Any) -> int | None:
     if number < 1:
         raise PhyloZooValueError(f"chunksize must be {wanted}, got {number}")
     return min(number, sys.maxsize)
+
+
+def options(chunksize: Any, retries: Any, timeout: Any) -> Options:
+    """
+    Check how the items of a map run.
+
+    Parameters
+    ----------
+    chunksize : int, None
+        See :func:`chunk_size`.
+    retries : int
+        How often an item may run again because a worker died under it: 0 or more.
+    timeout : float, int, None
+        Seconds that an item may run, above 0 (NumPy's numbers count); None for no limit.
+
+    Raises
+    ------
+    PhyloZooTypeError
+        Not a number.
+    PhyloZooValueError
+        A negative number of retries, or a time that is not positive and finite.
+    """
+    wanted = "an integer of 0 or more"
+    number = _integer(retries, "retries", wanted)
+    if number < 0:
+        raise PhyloZooValueError(f"retries must be {wanted}, got {number}")
+    if timeout is not None:
+        wanted = "a positive number of seconds or None (no limit)"
+        if isinstance(timeout, bool) or not isinstance(timeout, Real):
+            raise _wrong_type(timeout, "timeout", wanted)
+        timeout = float(timeout)
+        if not 0 < timeout < math.inf:
+            raise PhyloZooValueError(f"timeout must be {wanted}, got {timeout}")
+    return Options(chunk_size(chunksize), number, timeout)
 
 
 def map_arguments(func: Any, iterable: Iterable[T]) -> Iterator[T]:

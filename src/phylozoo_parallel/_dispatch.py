@@ -12,24 +12,43 @@ Everything but the callback's ``put`` happens in the thread that calls ``map`` o
 
 from __future__ import annotations
 
+import logging
 import pickle
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from itertools import chain, islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, cast
 
-from phylozoo_parallel import _chunking, _shipping
-from phylozoo_parallel._engine import Engine
+from phylozoo_parallel import _chunking, _recovery, _shipping
+from phylozoo_parallel._board import Progress
+from phylozoo_parallel._checks import Options
+from phylozoo_parallel._engine import Engine, WorkersLost
 from phylozoo_parallel._transport import Chunk, InThread, ToProcess, UnpicklableItem
-from phylozoo_parallel._worker import Failure
-from phylozoo_parallel.errors import WorkerTraceback, line
+from phylozoo_parallel._worker import STRIDE, Failure
+from phylozoo_parallel.errors import PhyloZooValueError, WorkerTraceback, line
+from phylozoo_parallel.lost import WorkerLostError
 
 PILE = 64 << 20
 """Bytes of finished work, items and results, that may wait behind a slow item."""
 
 BUDGET = 5 * _chunking.SECONDS
 """Seconds after which a worker hands back the rest of a chunk whose size was chosen here."""
+
+WATCH = 1.0
+"""Seconds without an outcome after which the engine is looked after."""
+
+FRUITLESS = 10
+"""Deaths of workers in a row, besides `retries`, before any of them began with a chunk."""
+
+_log = logging.getLogger("phylozoo_parallel")
+
+
+class _Closed(Exception):
+    """The caller ends the map on purpose."""
 
 
 class Results(chain[Any]):
@@ -39,7 +58,8 @@ class Results(chain[Any]):
 
     def close(self) -> None:
         """End the map; what has not begun does not run."""
-        self.chunks.close()
+        with suppress(_Closed):
+            self.chunks.throw(_Closed)
         deque(self, maxlen=0)
 
 
@@ -48,7 +68,7 @@ def start(
     func: Callable[..., Any],
     items: Iterator[Any],
     total: int | None,
-    chunksize: int | None,
+    options: Options,
     star: bool,
     ordered: bool,
 ) -> Results:
@@ -65,8 +85,8 @@ def start(
         The input.
     total : int or None
         The input's length where it has one: a hint for the size of chunks.
-    chunksize : int or None
-        Items in a chunk; None chooses from what is measured.
+    options : Options
+        What the user chose.
     star : bool
         Whether items are tuples of arguments.
     ordered : bool
@@ -81,13 +101,20 @@ def start(
     ------
     pickle.PicklingError
         The function has to go to another process and cannot be pickled.
+    PhyloZooValueError
+        There is a time limit, and no way to see how long an item runs.
     """
     try:
         transport = ToProcess(func, star, engine) if engine.pickles else InThread(func, star)
+        if options.timeout is not None and not (engine.ends_workers and transport.sees):
+            raise PhyloZooValueError(
+                "timeout needs worker threads, or worker processes of loky on Linux; "
+                "leave it None for other engines"
+            )
     except BaseException:
         engine.release()
         raise
-    chunks = _Map(engine, transport, items, total, chunksize, ordered).run()
+    chunks = _Map(engine, transport, items, total, options, ordered).run()
     next(chunks)
     results = cast(Results, Results.from_iterable(chunks))
     results.chunks = chunks
@@ -103,16 +130,17 @@ class _Map:
         transport: InThread | ToProcess,
         items: Iterator[Any],
         total: int | None,
-        chunksize: int | None,
+        options: Options,
         ordered: bool,
     ) -> None:
         self.engine = engine
         self.transport = transport
         self.items = items
         self.total = total
-        self.chunksize = chunksize
+        self.options = options
         self.ordered = ordered
-        self.budget = None if chunksize else BUDGET
+        budget = None if options.chunksize else BUDGET
+        self.pace = (budget, STRIDE if options.timeout is None else 1)
         self.measured = _chunking.Measured()
         self.read = 0  # items taken from the input
         self.at = 0  # index of the next result to hand out
@@ -122,13 +150,15 @@ class _Map:
         self.finished: dict[int, Chunk | BaseException] = {}  # by the index of the first result
         self.pile = 0  # bytes in `finished`
         self.queue: SimpleQueue[tuple[Chunk, Any]] = SimpleQueue()
+        self.death: WorkersLost | None = None  # the latest
+        self.fruitless = 0  # deaths since a worker began with a chunk
 
     def run(self) -> Generator[list[Any], None, None]:
         """Yield an empty list when the work has begun, then the results of chunk after chunk."""
         try:
             self.fill()
             self.engine.flush()
-            yield []
+            yield from self.unread()
             while True:
                 while not self.ready():
                     self.fill()
@@ -137,19 +167,37 @@ class _Map:
                     self.receive()
                 chunk = self.finished.pop(self.at)
                 if isinstance(chunk, BaseException):
-                    try:
-                        raise chunk
-                    finally:
-                        del chunk  # its traceback holds this frame
+                    break
                 self.pile -= chunk.nbytes
                 self.fill()
                 results = self.values(chunk)
                 self.at += len(results)
                 yield results
+        except KeyboardInterrupt:
+            self.engine.end_workers()
+            raise
         finally:
             self.transport.end(self.flying)
             self.engine.release()
             self.finished.clear()
+        try:
+            raise chunk
+        finally:
+            del chunk  # its traceback holds this frame
+
+    def unread(self) -> Generator[list[Any], None, None]:
+        """Wait for the first ``next``, and tell if it never comes."""
+        try:
+            yield []
+        except GeneratorExit:
+            if not self.exhausted or self.queue.qsize() < len(self.flying):
+                warnings.warn(
+                    "the results of this map were never read, and its items were not all run; "
+                    "use list(...) to run them all",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            raise
 
     def ready(self) -> bool:
         """Tell whether there is something to hand out next, and set `at` to it."""
@@ -177,7 +225,7 @@ class _Map:
 
     def take(self) -> Chunk:
         """Read the next chunk from the input."""
-        size = self.chunksize
+        size = self.options.chunksize
         if size is None:
             left = self.total - self.read if self.total and self.total > self.read else None
             size = _chunking.chunk_size(self.measured, left, self.engine.workers)
@@ -194,7 +242,7 @@ class _Map:
     def send(self, chunk: Chunk) -> None:
         """Submit a chunk, or the part of it that can travel."""
         try:
-            run, arguments = self.transport.call(chunk, self.budget)
+            run, arguments = self.transport.call(chunk, self.pace)
         except UnpicklableItem as found:
             index = chunk.first + found.position
             error = pickle.PicklingError(f"item {index} could not be pickled: {line(found.error)}")
@@ -203,10 +251,15 @@ class _Map:
             if found.position:
                 self.send(Chunk(chunk.first, chunk.items[: found.position]))
             return
-        put = self.queue.put
+        put, landed = self.queue.put, self.transport.landed
+
+        def done(out: Any) -> None:
+            landed(chunk)
+            put((chunk, out))
+
         self.flying.add(chunk)
         try:
-            self.engine.submit(run, arguments, lambda out: put((chunk, out)))
+            self.engine.submit(run, arguments, done)
         except Exception as error:
             self.flying.discard(chunk)
             self.transport.lose(chunk)
@@ -215,9 +268,34 @@ class _Map:
     def receive(self) -> None:
         """Wait for an outcome and take in all that are there."""
         self.engine.flush()
-        self.settle(*self.queue.get())
-        while not self.queue.empty():
-            self.settle(*self.queue.get())
+        timeout, wait = self.options.timeout, WATCH
+        if timeout is not None:
+            wait = min([wait, *(at.since + timeout - monotonic() for _, at in self.running())])
+        try:
+            self.settle(*self.queue.get(timeout=max(wait, 0)))
+            while not self.queue.empty():
+                self.settle(*self.queue.get())
+        except Empty:
+            self.engine.look_after()
+        if timeout is not None:
+            for chunk, progress in self.running():
+                if monotonic() - progress.since > timeout:
+                    self.late(chunk, progress)
+
+    def running(self) -> list[tuple[Chunk, Progress]]:
+        """Return the chunks that workers run, and how far they are."""
+        looks = [(chunk, self.transport.look(chunk)) for chunk in self.flying if not chunk.late]
+        return [(chunk, progress) for chunk, progress in looks if progress]
+
+    def late(self, chunk: Chunk, progress: Progress) -> None:
+        """End the map because an item of a chunk takes too long."""
+        chunk.late = True
+        self.engine.end_worker(progress.pid)
+        if not self.engine.pickles:  # a thread does not end: take what it has done
+            self.flying.remove(chunk)
+            error = _recovery.too_late(chunk, progress, self.options)
+            self.book(chunk, chunk.results[: progress.done], progress.done)
+            self.fail(chunk.first + progress.done, error)
 
     def settle(self, chunk: Chunk, out: Any) -> None:
         """Book what came of a chunk: results, an error, or what is left to do of it."""
@@ -227,19 +305,20 @@ class _Map:
         items = chunk.items
         try:
             results, done, seconds, failure = self.engine.outcome(out)
+        except WorkersLost as death:
+            self.lost(chunk, death)
+            return
         except Exception as error:
             self.transport.lose(chunk)
             self.fail(chunk.first, error)
             return
         try:
-            self.transport.accept(chunk, results, done)
+            self.book(chunk, results, done)
         except Exception as error:
             self.one_by_one(chunk, error)
             return
         if done:
             self.measured.add(done, seconds, chunk.nbytes)
-            self.pile += chunk.nbytes
-            self.finished[chunk.first] = chunk
         if failure is None:
             if not done:
                 self.fail(chunk.first, RuntimeError(f"item {chunk.first} was called off"))
@@ -249,6 +328,35 @@ class _Map:
             self.singles(chunk.first, items)  # to learn which of them it is
         else:
             self.fail(chunk.first + done, _rebuilt(failure))
+
+    def book(self, chunk: Chunk, results: Any, done: int) -> None:
+        """Keep the results of a chunk until it is their turn."""
+        self.transport.accept(chunk, results, done)
+        if done:
+            self.pile += chunk.nbytes
+            self.finished[chunk.first] = chunk
+
+    def lost(self, chunk: Chunk, death: WorkersLost) -> None:
+        """Have the items of a chunk that did not come back run again, or end the map."""
+        self.transport.lose(chunk)
+        begun = chunk.progress
+        self.fruitless += begun is None and death is not self.death
+        self.death = death
+        if begun:
+            self.fruitless = 0
+        elif self.fruitless > FRUITLESS + self.options.retries:
+            told = f"no worker lived long enough to begin with item {chunk.first}: {death}"
+            self.fail(chunk.first, WorkerLostError(told))
+            return
+        again, failed = _recovery.salvage(chunk, death.codes, self.options)
+        self.again.extendleft(reversed(again))
+        if failed:
+            self.fail(*failed)
+        elif begun:
+            last = chunk.first + len(chunk.items) - 1
+            _log.warning("%s; items %d to %d run again", death, chunk.first, last)
+            if not begun.pid:  # nobody knows which chunk it ran: one at a time, then
+                self.engine.window = 1
 
     def values(self, chunk: Chunk) -> list[Any]:
         """Return the results of a finished chunk; where they cannot be read, run it anew."""

@@ -17,8 +17,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import select
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -27,6 +31,7 @@ import joblib.parallel
 from joblib import Parallel
 from joblib._parallel_backends import LokyBackend, MultiprocessingBackend, SequentialBackend
 from joblib.externals.loky import reusable_executor
+from joblib.externals.loky.process_executor import ShutdownExecutorError
 from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config
 
 from phylozoo_parallel import _worker
@@ -38,9 +43,13 @@ LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 IDLE_THREAD_POOLS = 4
 """Pools of worker threads, of different sizes, that stay open; more while maps use them."""
 
+LOST = (BrokenProcessPool, ShutdownExecutorError)
+"""What loky raises for the tasks of a pool whose workers are gone."""
+
 _no_context = (LokyBackend(nesting_level=0), None)
 _lock = threading.RLock()
 _processes: _Pool | None = None
+_exit_is_prepared = False
 _threads: dict[int, _Pool] = {}
 _lent: dict[int, _Pool] = {}
 """On backends of the user's contexts, by the backend's id; open while a map uses them."""
@@ -54,6 +63,22 @@ class _Batch(BatchedCalls):  # type: ignore[misc]
         return pickle.loads, (pickle.dumps(batch, pickle.HIGHEST_PROTOCOL),)
 
 
+class WorkersLost(Exception):
+    """
+    Worker processes are gone, and the chunks that their pool had with them.
+
+    Attributes
+    ----------
+    codes : dict of int to str
+        How those ended that died by themselves, by pid.
+    """
+
+    def __init__(self, codes: dict[int, str]) -> None:
+        died = [f"worker process {pid} died ({how})" for pid, how in codes.items()]
+        super().__init__(" and ".join(died) or "the pool of worker processes was ended")
+        self.codes = codes
+
+
 class _Pool:
     """An open ``Parallel`` and the maps that use it."""
 
@@ -65,17 +90,34 @@ class _Pool:
             backend=backend, prefer=None, require=None, batch_size=1, pre_dispatch="all"
         )
         self.users: set[Engine] = set()
+        self.kept = True
+        """Whether it stays open for the next map; otherwise it closes with its last one."""
         self.calling = threading.Lock()
+        self.loss: tuple[Any, WorkersLost] | None = None
+        """The latest executor of processes that broke, and how."""
         self.open(workers)
+
+    def lost(self, executor: Any) -> WorkersLost:
+        """Tell, when an executor of processes has broken, which of its workers died."""
+        if self.loss is None or self.loss[0] is not executor:
+            codes = {pid: process.exitcode for pid, process in list(executor._processes.items())}
+            ended = {pid: _ended(code) for pid, code in codes.items() if code is not None}
+            self.loss = executor, WorkersLost(ended)
+        return self.loss[1]
 
     def open(self, workers: int) -> None:
         # joblib runs a single worker's work in the caller; with two, it stays in workers.
         self.parallel.n_jobs = max(workers, 2)
-        self.parallel.__enter__()
+        with _workers_deaf_to_interrupts():
+            self.parallel.__enter__()
         self.backend = self.parallel._backend
         self.workers = self.backend.effective_n_jobs(self.parallel.n_jobs)
         self.nested = self.backend.get_nested_backend()
         self.backend.start_call()
+        if type(self.backend) is LokyBackend:
+            # An empty batch has the workers start while this process does other things.
+            with _workers_deaf_to_interrupts(), suppress(*LOST):
+                self.backend.submit(BatchedCalls([], self.nested))
 
     def close(self) -> None:
         self.backend.stop_call()
@@ -96,18 +138,21 @@ class Engine:
         Whether chunks leave this process.
     place : bool
         Whether the workers are on this machine.
+    ends_workers : bool
+        Whether a worker that takes too long can be ended, or done without.
     leak_limit : tuple of str
         :data:`LEAK_LIMIT`.
     """
 
     leak_limit = LEAK_LIMIT
+    pickles = True
+    ends_workers = False
 
-    def __init__(self, pool: _Pool, workers: int, pickles: bool, place: bool) -> None:
+    def __init__(self, pool: _Pool, workers: int) -> None:
         self.workers = workers
         # On a pool of another size the window is what keeps this map to its share of it.
         self.window = 2 * workers if workers == pool.workers else workers
-        self.pickles = pickles
-        self.place = place
+        self.place = isinstance(pool.backend, LokyBackend | MultiprocessingBackend)
         self._pool = pool
         pool.users.add(self)
 
@@ -121,24 +166,40 @@ class Engine:
         self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
     ) -> None:
         """Have ``func(*arguments)`` run in a worker; `done` gets what :meth:`outcome` takes."""
-        batch = _Batch([(func, arguments, {})], self._pool.nested)
-        job = self._pool.backend.submit(batch, callback=done)
+        job = self._pool.backend.submit(self._batch(func, arguments), callback=done)
         # Dask's backend does not call back for a task that failed.
-        if not isinstance(self._pool.backend, LokyBackend) and hasattr(job, "add_done_callback"):
+        if hasattr(job, "add_done_callback"):
             job.add_done_callback(lambda future: _tell_error(future, done))
+
+    def _batch(self, func: Callable[..., Any], arguments: tuple[Any, ...]) -> _Batch:
+        return _Batch([(func, arguments, {})], self._pool.nested)
 
     def flush(self) -> None:
         """Start what was submitted, on engines that do not start it at once."""
 
     def outcome(self, out: Any) -> Any:
         """Return what the worker returned, or raise what kept it from doing so."""
-        if isinstance(out, BaseException):
+        if isinstance(out, BaseException):  # WorkersLost, or what Dask says of a failed task
             raise out
         return self._pool.backend.retrieve_result_callback(out)[0]
+
+    def end_worker(self, pid: int) -> None:
+        """End a worker that takes too long, or do without it."""
+
+    def end_workers(self) -> None:
+        """End all workers at once, or do without them."""
+
+    def look_after(self) -> None:
+        """See to it that outcomes, or the news of their loss, can arrive."""
 
     def release(self) -> None:
         """End this map's use."""
         self._pool.users.discard(self)
+        if not self._pool.kept:
+            with _lock:
+                if not self._pool.users:
+                    _lent.pop(id(self._pool.backend), None)
+                    self._pool.close()
 
 
 def _tell_error(future: Any, done: Callable[[Any], None]) -> None:
@@ -147,17 +208,77 @@ def _tell_error(future: Any, done: Callable[[Any], None]) -> None:
         done(error)
 
 
-class _LentEngine(Engine):
-    """On a backend of the user's context, which is closed with the last map on it."""
+class _ThreadEngine(Engine):
+    """On worker threads, which nobody can end: a pool with one that hangs takes no more maps."""
 
-    def release(self) -> None:
+    pickles = False
+    ends_workers = True
+
+    def end_worker(self, pid: int) -> None:
+        self._retire(1)
+
+    def end_workers(self) -> None:
+        self._retire(self.workers)
+
+    def _retire(self, lost: int) -> None:
         with _lock:
-            super().release()
-            if not self._pool.users and _lent.pop(id(self._pool.backend), None) is not None:
-                self._pool.close()
+            if _threads.get(self.workers) is self._pool:
+                del _threads[self.workers]
+            self._pool.kept = False
+            self._pool.backend._get_pool()._processes += lost  # for the maps that are on it
 
 
-class _ListEngine(_LentEngine):
+class _ProcessEngine(Engine):
+    """On joblib's pool of worker processes, which is opened anew when workers are lost."""
+
+    ends_workers = True
+    _ailing: Any = None
+
+    def submit(
+        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
+    ) -> None:
+        pool = self._pool
+        executor = pool.backend._workers
+
+        def landed(future: Any) -> None:
+            # Here the others of a broken pool still run: it is the moment to see who died.
+            lost = isinstance(future.exception(), LOST)
+            done(pool.lost(executor) if lost else future)
+
+        try:
+            pool.backend.submit(self._batch(func, arguments), callback=landed)
+        except LOST:
+            loss = pool.lost(executor)
+            with _lock:
+                if pool.backend._workers is executor:
+                    pool.open(executor._max_workers)
+            done(loss)
+
+    def end_worker(self, pid: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    def end_workers(self) -> None:
+        self._pool.backend._workers.shutdown(kill_workers=True)
+
+    def look_after(self) -> None:
+        # When a worker dies while it sends, joblib waits for the rest for ever, as the pipe is
+        # open in this process too. With zeros for the rest it finds that the pool is broken.
+        executor: Any = self._pool.backend._workers
+        if executor._flags.shutdown:
+            return
+        died = [p for p in list(executor._processes.values()) if p.exitcode]
+        if died and self._ailing is not executor:  # joblib may be about to notice
+            self._ailing = executor
+        elif died:
+            pipe, room = executor._result_queue._writer.fileno(), select.poll()
+            room.register(pipe, select.POLLOUT)
+            with suppress(OSError):  # joblib has closed it
+                while not executor._flags.broken and room.poll(1000):
+                    os.write(pipe, bytes(select.PIPE_BUF))
+
+
+class _ListEngine(Engine):
     """On a backend that only takes whole calls: one list call a window."""
 
     def __init__(self, *args: Any) -> None:
@@ -230,17 +351,15 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     workers = _worker_count(kind, wanted, context, count)
     with _lock:
         if kind == "threads":
-            return Engine(_thread_pool(workers), workers, pickles=False, place=True)
+            return _ThreadEngine(_thread_pool(workers), workers)
         if type(context) is LokyBackend or _in_memory(context):
-            return Engine(_process_pool(workers, context), workers, pickles=True, place=True)
+            return _ProcessEngine(_process_pool(workers, context), workers)
         pool = _lent.get(id(context)) or _Pool(context, workers)
         if isinstance(pool.backend, SequentialBackend):  # joblib fell back to it
             return None
+        pool.kept = False
         _lent[id(context)] = pool
-        engine = _LentEngine if context.supports_return_generator else _ListEngine
-        return engine(
-            pool, workers, True, isinstance(context, LokyBackend | MultiprocessingBackend)
-        )
+        return (Engine if context.supports_return_generator else _ListEngine)(pool, workers)
 
 
 def close_idle(kind: str, workers: int) -> None:
@@ -295,7 +414,7 @@ def _thread_pool(workers: int) -> _Pool:
 
 def _process_pool(workers: int, context: Any) -> _Pool:
     """Share joblib's own pool of processes, and resize it only when nobody uses it."""
-    global _processes
+    global _processes, _exit_is_prepared
     settings = _loky_settings(context)
     current = reusable_executor._executor
     open_now = current is not None and not current._flags.shutdown
@@ -305,6 +424,8 @@ def _process_pool(workers: int, context: Any) -> _Pool:
     if pool is None or pool.settings != settings:
         if pool is not None and not pool.users:
             pool.close()
+        elif pool is not None:
+            pool.kept = False
         own = LokyBackend(
             nesting_level=0,
             inner_max_num_threads=settings["inner_max_num_threads"],
@@ -314,14 +435,44 @@ def _process_pool(workers: int, context: Any) -> _Pool:
             # A child of multiprocessing joins its own children before loky ends them.
             Finalize(None, _shut_down, exitpriority=100)
         _processes = pool = _Pool(own, size, settings)
-        # An empty batch has the workers start while this process imports the rest.
-        pool.backend.submit(BatchedCalls([], pool.nested))
+        if not _exit_is_prepared:
+            # Registered after loky's own, it runs before that one, which waits for what runs.
+            threading._register_atexit(_end_what_runs)  # type: ignore[attr-defined]
+            _exit_is_prepared = True
     elif not open_now:
         pool.open(size)  # without closing it, which would take it from the maps that use it
     elif not pool.users and (pool.backend._workers is not current or current._max_workers != size):
         pool.close()
         pool.open(size)
     return pool
+
+
+@contextmanager
+def _workers_deaf_to_interrupts() -> Iterator[None]:
+    """Have processes that start here inherit a blocked SIGINT: Ctrl-C is the caller's alone."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ended(code: int) -> str:
+    """Describe an exit code; a negative one is the number of a signal."""
+    try:
+        return f"exit code {code}, {signal.Signals(-code).name}"
+    except ValueError:
+        return f"exit code {code}"
+
+
+def _end_what_runs() -> None:
+    """End, when the program ends, the workers that still run a chunk of an unfinished map."""
+    executor = reusable_executor._executor
+    if executor is not None and executor._pending_work_items:
+        executor.shutdown(kill_workers=True)
 
 
 def _shut_down() -> None:

@@ -55,7 +55,7 @@ class Segment:
             self.fd = os.memfd_create("phylozoo-parallel")
         else:
             raise OSError("no memory that another process could open")
-        self.name = _name(f"/proc/{os.getpid()}/fd/{self.fd}", self.fd)
+        self.name = name_of(self.fd)
 
     def write(self, parts: Sequence[Any]) -> tuple[int, ...]:
         """Write the parts of a value; return their sizes in bytes."""
@@ -102,6 +102,11 @@ def opened(name: Name, flags: int) -> int:
         os.close(fd)
         raise FileNotFoundError(f"the shared memory {name[0]} is no longer what it was")
     return fd
+
+
+def name_of(fd: int) -> Name:
+    """Return the name by which other processes of this user can open a descriptor."""
+    return _name(f"/proc/{os.getpid()}/fd/{fd}", fd)
 
 
 def _name(path: str, fd: int) -> Name:

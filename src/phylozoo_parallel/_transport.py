@@ -17,12 +17,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from time import monotonic
 from types import FunctionType
 from typing import Any
 
 import cloudpickle
 
-from phylozoo_parallel import _shipping, _wanted, _worker
+from phylozoo_parallel import _board, _shipping, _worker
+from phylozoo_parallel._board import Progress
 from phylozoo_parallel._engine import Engine
 from phylozoo_parallel.errors import line, short
 
@@ -41,11 +43,30 @@ _replies: list[_shipping.Segment] = []
 class Chunk:
     """Items on their way to a worker, and their results on the way back."""
 
-    __slots__ = ("first", "items", "nbytes", "packed", "reply", "results", "segment")
+    __slots__ = (
+        "cell",
+        "first",
+        "items",
+        "late",
+        "losses",
+        "nbytes",
+        "packed",
+        "progress",
+        "reply",
+        "results",
+        "segment",
+    )
 
-    def __init__(self, first: int, items: Sequence[Any]) -> None:
+    def __init__(self, first: int, items: Sequence[Any], losses: int = 0) -> None:
         self.first = first
         self.items = items
+        self.losses = losses
+        """How often a worker died while it ran these items."""
+        self.late = False
+        """Whether its worker was ended because an item took too long."""
+        self.progress: Progress | None = None
+        """How far a worker came with it, as far as it is known."""
+        self.cell: int | None = None
         self.nbytes = 0
         """Of the packed items, later with their results."""
         self.packed: _shipping.Packed = None
@@ -68,16 +89,31 @@ class UnpicklableItem(Exception):
 class InThread:
     """Hands the caller's own objects to worker threads."""
 
+    sees = True
+
     def __init__(self, func: Callable[..., Any], star: bool) -> None:
         self._func = func
         self._star = star
         self._ended: list[bool] = []
 
-    def call(self, chunk: Chunk, budget: float | None) -> Call:
+    def call(self, chunk: Chunk, pace: _worker.Pace) -> Call:
         """Return what the engine has to run for a chunk."""
+        chunk.results = []
+
+        def note(done: int, running: int) -> None:
+            chunk.progress = Progress(0, done, running, monotonic())
+
         wanted = partial(operator.not_, self._ended)
-        arguments = (self._func, self._star, chunk.items, chunk.first, budget, wanted)
+        items = chunk.items
+        arguments = (self._func, self._star, items, chunk.first, pace, chunk.results, wanted, note)
         return _worker.run_in_thread, arguments
+
+    def look(self, chunk: Chunk) -> Progress | None:
+        """Tell how far a chunk in flight is; None when no worker has begun with it."""
+        return chunk.progress
+
+    def landed(self, chunk: Chunk) -> None:
+        """Note that no worker runs the chunk any more."""
 
     def accept(self, chunk: Chunk, results: list[Any], done: int) -> None:
         """Keep the results of a chunk; their size is a guess from the first of them."""
@@ -102,7 +138,18 @@ class InThread:
 
 
 class ToProcess:
-    """Packs function, items and results for workers in other processes."""
+    """
+    Packs function, items and results for workers in other processes.
+
+    Attributes
+    ----------
+    sees : bool
+        Whether :meth:`look` can tell how far a chunk is.
+    """
+
+    @property
+    def sees(self) -> bool:
+        return self._ticket is not None
 
     def __init__(self, func: Callable[..., Any], star: bool, engine: Engine) -> None:
         self._engine = engine
@@ -115,17 +162,21 @@ class ToProcess:
                 "what it captures has to be picklable, or use the threading backend"
             ) from error
         self._function, self._segment = self._pack(pieces, FUNCTION)
-        self._ticket: tuple[_shipping.Name, int] | None = None
+        self._ticket: _worker.Ticket | None = None
         self._place = None
+        self._board = _board.own() if engine.place else None
+        if self._board is not None:
+            slot = self._board.take_map(self._key)
+            self._ticket = (self._board.name, slot) if slot is not None else None
         if engine.place:
             try:
                 directory = os.getcwd()
             except OSError:  # it is gone
                 directory = None
-            self._place = _pickled_place(directory, tuple(sys.path), engine.leak_limit)
-            self._ticket = _wanted.take(self._key)
+            lifeline = self._board.lifeline if self._board else None
+            self._place = _pickled_place(directory, tuple(sys.path), engine.leak_limit, lifeline)
 
-    def call(self, chunk: Chunk, budget: float | None) -> Call:
+    def call(self, chunk: Chunk, pace: _worker.Pace) -> Call:
         """
         Return what the engine has to run for a chunk.
 
@@ -143,6 +194,10 @@ class ToProcess:
         if self._engine.place:
             chunk.reply = _reply()
         reply = chunk.reply.name if chunk.reply else None
+        if self._ticket and self._board:
+            chunk.cell = self._board.take_cell()
+        if chunk.cell is None:
+            chunk.progress = Progress(0, 0, 0, 0.0)  # nobody can tell
         return _worker.run_in_process, (
             self._key,
             self._ticket,
@@ -150,9 +205,27 @@ class ToProcess:
             self._function,
             chunk.packed,
             chunk.first,
-            budget,
+            pace,
             reply,
+            chunk.cell,
         )
+
+    def look(self, chunk: Chunk) -> Progress | None:
+        """Tell how far a chunk in flight is; None when no worker has begun with it."""
+        cell = chunk.cell
+        if cell is not None and self._board:
+            progress = self._board.seen(cell)
+            if chunk.cell is not None:  # still ours
+                chunk.progress = progress
+        return chunk.progress
+
+    def landed(self, chunk: Chunk) -> None:
+        """Note that no worker runs the chunk any more."""
+        cell = chunk.cell
+        if cell is not None and self._board:
+            chunk.progress = self._board.seen(cell)
+            chunk.cell = None
+            self._board.drop_cell(cell)
 
     def accept(self, chunk: Chunk, results: _shipping.Packed, done: int) -> None:
         """Keep the results of a chunk: large ones unpacked, small ones not yet."""
@@ -197,8 +270,8 @@ class ToProcess:
 
     def end(self, flying: set[Chunk]) -> None:
         """Have the workers stop, and let go of all shared memory."""
-        if self._ticket is not None:
-            _wanted.drop(*self._ticket)
+        if self._ticket and self._board:
+            self._board.drop_map(self._ticket[1])
         if self._segment is not None:
             self._segment.close()
         for chunk in flying:
@@ -214,9 +287,12 @@ class ToProcess:
 
 @lru_cache(maxsize=8)
 def _pickled_place(
-    directory: str | None, path: tuple[str, ...], leak_limit: tuple[str, str]
+    directory: str | None,
+    path: tuple[str, ...],
+    leak_limit: tuple[str, str],
+    lifeline: _shipping.Name | None,
 ) -> bytes:
-    return pickle.dumps(_worker.Place(directory, path, leak_limit))
+    return pickle.dumps(_worker.Place(directory, path, leak_limit, lifeline))
 
 
 def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
@@ -262,7 +338,7 @@ def _close(chunk: Chunk) -> None:
 def forget() -> None:
     """Leave the segments to the parent, in a forked child."""
     _replies.clear()
-    _wanted.forget()
+    _board.forget()
 
 
 if hasattr(os, "register_at_fork"):

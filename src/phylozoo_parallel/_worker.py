@@ -25,11 +25,11 @@ from functools import lru_cache, partial
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
-from phylozoo_parallel import _shipping, _wanted
+from phylozoo_parallel import _board, _shipping
 from phylozoo_parallel.errors import line, short
 
 STRIDE = 64
-"""Most items that run between two looks at the clock."""
+"""Most items that run between two looks at the clock, where no item has a time limit."""
 
 QUICK = 0.001
 """Seconds; items of a stride slower than this are looked at one by one."""
@@ -65,7 +65,13 @@ results' pickling, and why it ended before its last item.
 
 
 Ticket = tuple[_shipping.Name, int]
-"""Page and slot that say whether a map is still wanted."""
+"""The caller's board, and the map's slot on it."""
+
+Pace = tuple[float | None, int]
+"""
+Seconds after which a worker leaves the rest of a chunk to others, None for no limit; and most
+items that run between two looks at the clock.
+"""
 
 
 class Place(NamedTuple):
@@ -77,6 +83,8 @@ class Place(NamedTuple):
     """``sys.path``."""
     leak_limit: tuple[str, str]
     """Module and name of the bytes that a worker may grow by before joblib replaces it."""
+    lifeline: _shipping.Name | None
+    """Pipe that breaks when the caller is gone."""
 
 
 class _Here(threading.local):
@@ -109,8 +117,10 @@ def run_in_thread(
     star: bool,
     items: Sequence[Any],
     first: int,
-    budget: float | None,
+    pace: Pace,
+    results: list[Any],
     wanted: Callable[[], bool],
+    note: Callable[[int, int], None],
 ) -> Outcome:
     """
     Run a chunk on objects shared with the caller.
@@ -121,15 +131,19 @@ def run_in_thread(
         The map's function, and whether an item is its argument or a tuple of them.
     items, first
         The chunk, and the index of its first item.
-    budget : float or None
-        Seconds after which the rest is left to others; None for no limit.
+    pace : tuple
+        See :data:`Pace`.
+    results : list
+        Empty; results are put here as they come.
     wanted
         Whether the map still is.
+    note
+        Takes how many items have run, and how many run next.
     """
     here.kind = "thread"
     try:
         begin = perf_counter()
-        results, error = _run(func, star, items, budget, wanted)
+        error = _run(func, star, items, pace, results, wanted, note)
         failure = None
         if error is not None:
             failure = _failure(error, first + len(results), items[len(results)])
@@ -145,8 +159,9 @@ def run_in_process(
     function: _shipping.Packed,
     items: _shipping.Packed,
     first: int,
-    budget: float | None,
+    pace: Pace,
     reply: _shipping.Name | None,
+    cell: int | None,
 ) -> Outcome:
     """
     Run a packed chunk and pack what comes of it.
@@ -159,13 +174,17 @@ def run_in_process(
         Pickled :class:`Place`; None on another machine.
     function
         Packed function and `star`; unpacked once a worker.
-    items, first, budget
+    items, first, pace
         As for :func:`run_in_thread`; the items packed.
     reply : tuple or None
         Name of the segment for large results.
+    cell : int or None
+        Of the caller's board, to note there how far the chunk is.
     """
     here.kind = "process"
     begin = perf_counter()
+    note = _noter(ticket, cell)
+    note(0, 0)
     try:
         try:
             known = _known.get(key) or _get_to_know(key, ticket, place, function)
@@ -180,12 +199,13 @@ def run_in_process(
         except BaseException as wrong:
             told = f"item {first} could not be unpickled in its worker: {line(wrong)}"
             return _nothing(begin, None, pickle.UnpicklingError(told), wrong)
-        results, error = _run(
-            known.func, known.star, chunk, budget, partial(_wanted_here, key, known.ticket)
-        )
+        results: list[Any] = []
+        wanted = partial(_wanted_here, key, known.ticket)
+        error = _run(known.func, known.star, chunk, pace, results, wanted, note)
         failure = None
         if error is not None:
             failure = _failure(error, first + len(results), chunk[len(results)])
+        note(len(results), 0)
         return _packed(results, chunk, begin, first, failure, reply)
     finally:
         here.kind = None
@@ -195,17 +215,20 @@ def _run(
     func: Callable[..., Any],
     star: bool,
     items: Sequence[Any],
-    budget: float | None,
+    pace: Pace,
+    results: list[Any],
     wanted: Callable[[], bool],
-) -> tuple[list[Any], BaseException | None]:
+    note: Callable[[int, int], None],
+) -> BaseException | None:
     """Run items until one fails, the budget is spent or they are no longer wanted."""
-    results: list[Any] = []
     append = results.append
     stop = len(items)
+    budget, most = pace
     done, stride = 0, 1
     now = begin = looked = perf_counter()
     try:
         while done < stop:
+            note(done, stride)
             if star:
                 for item in items[done : done + stride]:
                     append(func(*item))
@@ -215,14 +238,14 @@ def _run(
             done += stride
             # Quick items do not pay for a look at the clock each.
             before, now = now, perf_counter()
-            stride = min(2 * stride, STRIDE) if now - before < QUICK else 1
+            stride = min(2 * stride, most) if now - before < QUICK else 1
             if now - looked > QUICK:
                 looked = now
                 if (budget is not None and now - begin > budget) or not wanted():
                     break
     except BaseException as error:
-        return results, error
-    return results, None
+        return error
+    return None
 
 
 @lru_cache(maxsize=8)
@@ -246,6 +269,8 @@ def _get_to_know(
     if told is not None:
         _grow(told, known.held)
         if _watcher is None:
+            if told.lifeline:
+                _board.hang_on(told.lifeline)
             parent = os.getppid()
             _watcher = threading.Thread(target=_watch, args=(parent,), daemon=True)
             _watcher.start()
@@ -264,10 +289,17 @@ def _enter(key: int, place: Place | None) -> None:
 
 
 def _wanted_here(key: int, ticket: Ticket | None) -> bool:
-    try:
-        return ticket is None or _wanted.wanted(*ticket, key)
-    except OSError:  # this worker may not look
+    if ticket is None:
         return True
+    board = _board.of(ticket[0])
+    return board is None or board.wanted(ticket[1], key)
+
+
+def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None]:
+    board = _board.of(ticket[0]) if ticket else None
+    if board is None or cell is None:
+        return lambda done, running: None
+    return partial(board.note, cell)
 
 
 def _let_go(key: int) -> None:

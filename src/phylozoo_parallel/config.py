@@ -38,18 +38,26 @@ class ParallelConfig:
     chunksize : int or None, optional
         Items that travel to a worker together; None (default) lets the library choose.
         The `chunksize` of a call beats it.
+    retries : int, optional
+        How often an item may run again because a worker process died under it (default 1);
+        after that the map ends with :class:`WorkerLostError`. 0 runs nothing again.
+    timeout : float or None, optional
+        Seconds that an item may run in its worker before the map ends with a ``TimeoutError``
+        that names it; None (default) for no limit. A worker process is killed then, a worker
+        thread left behind. The sequential backend runs items in the caller's own thread,
+        which nothing can end, and ignores it.
 
     Raises
     ------
     PhyloZooValueError
-        Unknown backend, `n_jobs` below 1 and not -1, or `chunksize` below 1.
+        Unknown backend, `n_jobs` below 1 and not -1, or another argument out of its range.
     PhyloZooTypeError
-        `n_jobs` or `chunksize` is not an integer.
+        `n_jobs`, `chunksize`, `retries` or `timeout` is not a number.
 
     Notes
     -----
-    The attributes `backend`, `n_jobs` and `chunksize` may be assigned; what was assigned is
-    checked when :meth:`get_executor` uses it.
+    Attributes of the same names may be assigned; what was assigned is checked when
+    :meth:`get_executor` uses it.
 
     Examples
     --------
@@ -65,10 +73,15 @@ class ParallelConfig:
         backend: ParallelBackend | str = ParallelBackend.SEQUENTIAL,
         n_jobs: int | None = None,
         chunksize: int | None = None,
+        *,
+        retries: int = 1,
+        timeout: float | None = None,
     ) -> None:
         self.backend = _backend_named(backend)
         self.n_jobs = n_jobs
         self.chunksize = chunksize
+        self.retries = retries
+        self.timeout = timeout
         self.get_executor()
 
     def get_executor(self) -> ParallelExecutor:
@@ -87,15 +100,17 @@ class ParallelConfig:
             As for the constructor, for what was assigned since.
         """
         backend = _backend_named(self.backend)
+        options = {name: getattr(self, name) for name in ("chunksize", "retries", "timeout")}
         if backend is ParallelBackend.THREADING:
-            return ThreadingExecutor(self.n_jobs, chunksize=self.chunksize)
+            return ThreadingExecutor(self.n_jobs, **options)
         if backend is ParallelBackend.MULTIPROCESSING:
-            return MultiprocessingExecutor(self.n_jobs, chunksize=self.chunksize)
-        _checks.chunk_size(self.chunksize)
+            return MultiprocessingExecutor(self.n_jobs, **options)
+        _checks.options(**options)
         return SequentialExecutor()
 
     def __repr__(self) -> str:
-        backend = getattr(self.backend, "value", self.backend)
-        return (
-            f"ParallelConfig(backend={backend}, n_jobs={self.n_jobs}, chunksize={self.chunksize})"
-        )
+        shown = {"backend": getattr(self.backend, "value", self.backend), "n_jobs": self.n_jobs}
+        shown["chunksize"] = self.chunksize
+        ours = {"retries": 1, "timeout": None}
+        shown |= {name: getattr(self, name) for name in ours if getattr(self, name) != ours[name]}
+        return f"ParallelConfig({', '.join(f'{name}={value}' for name, value in shown.items())})"

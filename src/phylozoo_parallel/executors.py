@@ -165,9 +165,16 @@ class _WorkerExecutor:
 
     _kind: str
 
-    def __init__(self, n_jobs: int | None = None, *, chunksize: int | None = None) -> None:
+    def __init__(
+        self,
+        n_jobs: int | None = None,
+        *,
+        chunksize: int | None = None,
+        retries: int = 1,
+        timeout: float | None = None,
+    ) -> None:
         self._wanted = _checks.worker_count(n_jobs)
-        self._chunksize = _checks.chunk_size(chunksize)
+        self._options = _checks.options(chunksize, retries, timeout)
 
     @property
     def n_jobs(self) -> int:
@@ -325,7 +332,8 @@ class _WorkerExecutor:
         ordered: bool = True,
     ) -> Iterator[R]:
         items = _checks.map_arguments(func, iterable)
-        size = _checks.chunk_size(chunksize) or self._chunksize
+        size = _checks.chunk_size(chunksize)
+        options = self._options._replace(chunksize=size) if size else self._options
         try:
             total = len(iterable)  # type: ignore[arg-type]
         except Exception:
@@ -340,7 +348,7 @@ class _WorkerExecutor:
 
         if star:
             items = _checks.call_arguments(items)
-        return _dispatch.start(with_workers, func, items, total, size, star, ordered)
+        return _dispatch.start(with_workers, func, items, total, options, star, ordered)
 
 
 class ThreadingExecutor(_WorkerExecutor):
@@ -356,13 +364,17 @@ class ThreadingExecutor(_WorkerExecutor):
         ``joblib.parallel_config``, else 1; -1 is every available core.
     chunksize : int or None, optional
         Items that travel to a worker together, where a call does not say.
+    retries : int, optional
+        How often an item may run again because a worker process died under it (default 1).
+    timeout : float or None, optional
+        Seconds that an item may run (default: no limit).
 
     Raises
     ------
     PhyloZooValueError
-        `n_jobs` below 1 and not -1, or `chunksize` below 1.
+        `n_jobs` below 1 and not -1, or another argument out of its range.
     PhyloZooTypeError
-        `n_jobs` or `chunksize` is not an integer.
+        An argument is not a number.
     """
 
     _kind = "threads"
@@ -382,13 +394,17 @@ class MultiprocessingExecutor(_WorkerExecutor):
         ``joblib.parallel_config``, else every available core; -1 is every available core.
     chunksize : int or None, optional
         Items that travel to a worker together, where a call does not say.
+    retries : int, optional
+        How often an item may run again because a worker process died under it (default 1).
+    timeout : float or None, optional
+        Seconds that an item may run (default: no limit).
 
     Raises
     ------
     PhyloZooValueError
-        `n_jobs` below 1 and not -1, or `chunksize` below 1.
+        `n_jobs` below 1 and not -1, or another argument out of its range.
     PhyloZooTypeError
-        `n_jobs` or `chunksize` is not an integer.
+        An argument is not a number.
     """
 
     _kind = "processes"

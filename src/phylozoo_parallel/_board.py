@@ -1,0 +1,175 @@
+"""
+A page of memory that a caller and its workers share: what is wanted, and how far it is.
+
+::
+
+    caller   take_map() ──► slot holds the map's key ··· drop_map() ──► slot holds 0
+    worker   wanted(): is the key still there?
+    worker   note() ──► cell of a chunk: my pid, items done, items begun, since when
+    caller   seen(): who runs this chunk, and how far it is
+
+A look costs the worker a memory read, and a note a memory write: an abandoned map so ends in
+its workers without a message to them, and of a dead worker the caller knows what it ran.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import threading
+from contextlib import suppress
+from functools import lru_cache
+from time import monotonic_ns
+from typing import NamedTuple
+
+from phylozoo_parallel._shipping import Name, Segment, name_of, opened
+
+MAPS = 4096
+"""Maps of a process that can be called off at the same time; others run to their end."""
+
+CHUNKS = 8192
+"""Chunks in flight whose progress can be seen at the same time."""
+
+SIZE = 8 * (MAPS + 2 * CHUNKS)
+
+
+class Progress(NamedTuple):
+    """How far a worker is with a chunk."""
+
+    pid: int
+    done: int
+    """Items that have run."""
+    running: int
+    """Items after them, of which the worker runs one; 0 while it unpickles or pickles."""
+    since: float
+    """When it began with these, on the clock of ``time.monotonic``."""
+
+
+class Board:
+    """
+    One process's view of the page.
+
+    Parameters
+    ----------
+    fd : int
+        The page's file descriptor.
+    """
+
+    def __init__(self, fd: int) -> None:
+        words = memoryview(mmap.mmap(fd, SIZE)).cast("Q")
+        self.keys, self.cells = words[:MAPS], words[MAPS:]
+
+    def wanted(self, slot: int, key: int) -> bool:
+        """Tell whether the caller still wants a map."""
+        return bool(self.keys[slot] == key)
+
+    def note(self, cell: int, done: int, running: int) -> None:
+        """Write, in a worker, how far a chunk is."""
+        self.cells[cell + 1] = monotonic_ns()
+        self.cells[cell] = os.getpid() << 40 | done << 8 | running
+
+    def seen(self, cell: int) -> Progress | None:
+        """Read how far a chunk is; None when no worker has begun with it."""
+        noted = self.cells[cell]
+        since = self.cells[cell + 1] / 1e9
+        return (
+            Progress(noted >> 40, noted >> 8 & 0xFFFFFFFF, noted & 0xFF, since) if noted else None
+        )
+
+
+class OwnBoard(Board):
+    """
+    The caller's board, with its free places.
+
+    Raises
+    ------
+    OSError
+        There is no such memory.
+    """
+
+    def __init__(self) -> None:
+        self._segment = Segment()
+        os.ftruncate(self._segment.fd, SIZE)
+        super().__init__(self._segment.fd)
+        self.name = self._segment.name
+        self._pipe = os.pipe()
+        self.lifeline = name_of(self._pipe[0])
+        self._free_slots = list(range(MAPS))
+        self._free_cells = list(range(0, 2 * CHUNKS, 2))
+
+    def take_map(self, key: int) -> int | None:
+        """Note that a map is wanted; return its slot, or None if there is no place left."""
+        try:
+            slot = self._free_slots.pop()
+        except IndexError:
+            return None
+        self.keys[slot] = key
+        return slot
+
+    def drop_map(self, slot: int) -> None:
+        """Note that a map is no longer wanted."""
+        self.keys[slot] = 0
+        self._free_slots.append(slot)
+
+    def take_cell(self) -> int | None:
+        """Return a free cell for a chunk, or None if there is no place left."""
+        try:
+            cell = self._free_cells.pop()
+        except IndexError:
+            return None
+        self.cells[cell] = 0
+        return cell
+
+    def drop_cell(self, cell: int) -> None:
+        """Give back the cell of a chunk that no worker runs any more."""
+        self._free_cells.append(cell)
+
+
+_lock = threading.Lock()
+_own: OwnBoard | None = None
+
+
+def own() -> OwnBoard | None:
+    """Return this process's board; None where there is no such memory."""
+    global _own
+    if _own is None:
+        with _lock, suppress(OSError):
+            _own = _own or OwnBoard()
+    return _own
+
+
+@lru_cache(maxsize=8)
+def of(name: Name) -> Board | None:
+    """Return a worker's view of its caller's board; None if it may not look."""
+    try:
+        fd = opened(name, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        return Board(fd)
+    finally:
+        os.close(fd)
+
+
+def hang_on(lifeline: Name) -> None:
+    """
+    Have the kernel kill this worker when its caller is gone, whatever runs here then.
+
+    Code that spins without the interpreter's lock let go of keeps every thread from looking.
+    """
+    import fcntl  # where there is a lifeline, there is this
+
+    with suppress(OSError):
+        fd = opened(lifeline, os.O_RDONLY)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+
+
+def forget() -> None:
+    """Leave the board to the parent, in a forked child: maps of before write to a copy."""
+    global _own, _lock
+    if _own is not None:
+        _own.keys = memoryview(bytearray(_own.keys)).cast("Q")
+    _own, _lock = None, threading.Lock()
