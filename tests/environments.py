@@ -49,9 +49,11 @@ def run(
     return done
 
 
-def page_script(directory: Path, checks: Mapping[str, str] | None = None) -> Path:
+def page_script(
+    directory: Path, checks: Mapping[str, str] | None = None, page: Path = PAGE
+) -> Path:
     """
-    Write the documented page's blocks to a script without a main guard.
+    Write a page's blocks to a script without a main guard.
 
     After the first block that holds a key of `checks` go its value's assertions. A block with
     a file's name goes to that file.
@@ -59,7 +61,7 @@ def page_script(directory: Path, checks: Mapping[str, str] | None = None) -> Pat
     left = dict(checks or {})
     script = []
     for file, block in re.findall(
-        r"^```python *(\S*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S
+        r"^```python *(\S*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S
     ):
         if file:
             (directory / file).write_text(block, encoding="utf-8")

@@ -20,6 +20,7 @@ from environments import (
     run,
     with_phylozoo,
 )
+from joblib._parallel_backends import LokyBackend
 
 from phylozoo_parallel import __main__ as report
 
@@ -29,7 +30,7 @@ def told(environment: Environment, directory: Path, status: int, *path: Path) ->
     command = [environment.python, "-m", "phylozoo_parallel"]
     text = run(command, directory, path, status).stdout
     answer: dict[str, Any] = json.loads(run([*command, "--json"], directory, path, status).stdout)
-    parts = [answer["versions"], answer["cores"]["limits"], answer["phylozoo.utils.parallel"]]
+    parts = [answer["versions"], answer["cores"].pop("limits"), *answer.values()]
     for value in [value for part in parts for value in part.values() if value is not None]:
         assert str(value) in text
     missing = [name for name, found in answer["versions"].items() if found is None]
@@ -163,6 +164,18 @@ def test_a_count_that_is_none(tmp_path: Path) -> None:
     cores = cores_with(tmp_path, LOKY_MAX_CPU_COUNT="four")
     assert cores["available"] is None
     assert "four" in cores["why"]
+
+
+def test_threads_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in LokyBackend.MAX_NUM_THREADS_VARS:
+        monkeypatch.delenv(name, raising=False)
+    assert report.threads(1) == report.threads(2) == {"n_jobs=-1": 1}
+    told = {"n_jobs=2": 6, "n_jobs=4": 3, "n_jobs=8": 1, "n_jobs=-1": 1}
+    assert report.threads(12) == told
+    for name in LokyBackend.MAX_NUM_THREADS_VARS:
+        monkeypatch.setenv(name, "5")
+        told[name] = "5"
+    assert report.threads(12) == told
 
 
 def test_the_report_does_not_import_what_it_reports(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """
-``python -m phylozoo_parallel``: the environment, and whose ``phylozoo.utils.parallel`` it has.
+Report on this environment: versions, cores, threads, and whose phylozoo.utils.parallel it has.
 
-Exit status: 0 if ``phylozoo.utils.parallel`` is ours, 1 if it is PhyloZoo's own module, 2 if
-it cannot be imported or is neither.
+Exit status: 0 if phylozoo.utils.parallel is ours, 1 if it is PhyloZoo's own module, 2 if it
+cannot be imported or is neither.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -21,18 +22,14 @@ DISTRIBUTIONS = ("phylozoo-parallel", "joblib", "loky", "cloudpickle", "numpy", 
 
 # Runs in a fresh interpreter: what is imported here already says nothing about the next program.
 PROBE = """
-import importlib, json, os
-from importlib.util import find_spec
-found = dict.fromkeys(("phylozoo", "file", "ours", "theirs", "error"))
+import importlib.util, json
+found = {}
 try:
     for key, name in ("phylozoo", "phylozoo"), ("file", "phylozoo.utils.parallel"):
-        spec = find_spec(name)
+        spec = importlib.util.find_spec(name)
         found[key] = spec and spec.origin
-    module = importlib.import_module("phylozoo.utils.parallel")
-    import phylozoo_parallel
-    found["ours"] = module.ParallelConfig is phylozoo_parallel.ParallelConfig
-    home = os.path.dirname(found["phylozoo"] or "")
-    found["theirs"] = home != "" and found["file"].startswith(home + os.sep)
+    config = importlib.import_module(name).ParallelConfig
+    found["ours"] = config is importlib.import_module("phylozoo_parallel").ParallelConfig
 except BaseException as error:
     found["error"] = f"{type(error).__name__}: {error}"
 print(json.dumps(found))
@@ -41,12 +38,10 @@ print(json.dumps(found))
 
 def versions() -> dict[str, str | None]:
     """Return the version of Python and of each distribution; None where it is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), **dict.fromkeys(DISTRIBUTIONS)}
     for name in DISTRIBUTIONS:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
     return found
 
 
@@ -64,45 +59,45 @@ def cores() -> dict[str, Any]:
     except (ImportError, ValueError) as error:
         return {"available": None, "why": f"could not be counted: {error}", "limits": limits}
     # Of all that loky counts with, the quota is what no function tells.
-    known = [limit for limit in limits.values() if limit is not None]
-    limits["container quota"] = available if available < min(known) else None
     why = [name for name, limit in limits.items() if limit == available]
-    told = "nothing limits them" if why[0] == "logical cores" else " and ".join(why)
-    return {"available": available, "why": told, "limits": limits}
+    limits["container quota"] = None if why else available
+    told = "nothing limits them" if "logical cores" in why else " and ".join(why)
+    return {"available": available, "why": told or "container quota", "limits": limits}
+
+
+def threads(available: int) -> dict[str, Any]:
+    """Return how many threads joblib allows BLAS and OpenMP in a worker, and what overrides it."""
+    counts = {f"n_jobs={n}": available // n for n in (2, 4, 8, 16, 32, 64) if n < available}
+    overrides = {name: value for name, value in os.environ.items() if name.endswith("_THREADS")}
+    return {**counts, "n_jobs=-1": 1, **overrides}
 
 
 def resolution() -> dict[str, Any]:
     """Find out whose ``phylozoo.utils.parallel`` a fresh interpreter imports, why, the remedy."""
-    found: dict[str, Any] = dict.fromkeys(("phylozoo", "file", "ours", "theirs"))
+    probe = [sys.executable, "-c", PROBE]
     try:
-        probe = [sys.executable, "-c", PROBE]
         run = subprocess.run(probe, capture_output=True, text=True, timeout=60)
-        last = run.stdout.splitlines()[-1:]
+        found = json.loads(run.stdout.splitlines()[-1])
+    except IndexError:
         ended = f"a fresh interpreter ended with status {run.returncode} while importing it"
-        found.update(json.loads(last[0]) if last else {"error": ended})
+        found = {"error": ended}
     except (subprocess.TimeoutExpired, ValueError) as error:
-        found["error"] = f"a fresh interpreter gave no answer: {error}"
-    file, phylozoo = found["file"], found["phylozoo"]
-    if found["ours"]:
-        whose, remedy = "ours", "Nothing to do."
+        found = {"error": f"a fresh interpreter gave no answer: {error}"}
+    file, phylozoo = found.get("file"), found.get("phylozoo")
+    whose, remedy = "ours", "Nothing to do."
+    if found.get("ours") and phylozoo:
+        why = "Python prefers our package parallel/ to PhyloZoo's parallel.py beside it."
+    elif found.get("ours"):
         why = "PhyloZoo is not installed, so this import path is ours alone."
-        if phylozoo:
-            why = "Python prefers our package parallel/ to PhyloZoo's parallel.py beside it."
-    elif found["theirs"]:
+    elif "ours" in found and file.startswith(os.path.dirname(phylozoo or "/") + os.sep):
         whose = "PhyloZoo's"
         why = f"PhyloZoo is found in {os.path.dirname(phylozoo)}, where our part of it is not."
-        remedy = (
-            "Import from phylozoo_parallel, or install phylozoo (not editable) and "
-            "phylozoo-parallel into one environment with one command."
-        )
+        remedy = "Import from phylozoo_parallel, or put both into one environment, not editable."
     else:
-        whose = "broken"
-        why = found["error"] or "It is neither ours nor PhyloZoo's."
-        remedy = "Import from phylozoo_parallel, and " + (
-            f"repair or remove {file or phylozoo}."
-            if file or phylozoo
-            else "install phylozoo-parallel into this environment."
-        )
+        whose, at = "broken", file or phylozoo
+        why = found.get("error") or "It is neither ours nor PhyloZoo's."
+        repair = f"repair or remove {at}" if at else "install phylozoo-parallel here"
+        remedy = f"Import from phylozoo_parallel, and {repair}."
     return {"in_charge": whose, "file": file, "phylozoo": phylozoo, "why": why, "remedy": remedy}
 
 
@@ -120,29 +115,22 @@ def main(arguments: list[str] | None = None) -> int:
     int
         The exit status.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m phylozoo_parallel",
-        description="Print the environment, and whose phylozoo.utils.parallel it has.",
-        epilog="Exit status: 0 ours, 1 PhyloZoo's own, 2 broken.",
-    )
+    parser = argparse.ArgumentParser("python -m phylozoo_parallel", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     as_json = parser.parse_args(arguments).json
-    installed, counted, whose = versions(), cores(), resolution()
+    report = {"versions": versions(), "cores": cores()}
+    report["threads of BLAS and OpenMP in a worker"] = threads(report["cores"]["available"] or 1)
+    report["phylozoo.utils.parallel"] = whose = resolution()
     if as_json:
-        report = {"versions": installed, "cores": counted, "phylozoo.utils.parallel": whose}
         print(json.dumps(report, indent=2))
-    else:
-        show("versions", {name: version or "not installed" for name, version in installed.items()})
-        show(f"cores available: {counted['available']} ({counted['why']})", counted["limits"])
-        show("phylozoo.utils.parallel", whose)
+        return STATUS[whose["in_charge"]]
+    for title, part in report.items():
+        print(title)
+        limits = part.pop("limits", {})
+        missing = "not installed" if title == "versions" else "-"
+        for name, value in {**part, **limits}.items():
+            print(f"  {name:24}{missing if value is None else value}")
     return STATUS[whose["in_charge"]]
-
-
-def show(title: str, lines: dict[str, Any]) -> None:
-    """Print a part of the report."""
-    print(title)
-    for name, value in lines.items():
-        print(f"  {name:20}{'-' if value is None else value}")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ class SequentialExecutor:
     For debugging, and for work too small to share.
     """
 
+    size = 1
+
     def map(
         self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
     ) -> Iterator[R]:
@@ -184,6 +186,8 @@ class _WorkerExecutor:
         from phylozoo_parallel import _engine
 
         return _engine.worker_count(self._kind, self._wanted)
+
+    size = n_jobs  # the name under which samplers ask a pool for it
 
     def map(
         self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
