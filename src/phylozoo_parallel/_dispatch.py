@@ -270,7 +270,9 @@ class _Map:
         self.engine.flush()
         timeout, wait = self.options.timeout, WATCH
         if timeout is not None:
-            wait = min([wait, *(at.since + timeout - monotonic() for _, at in self.running())])
+            wait = min(
+                [wait, timeout, *(at.since + timeout - monotonic() for _, at in self.running())]
+            )
         try:
             self.settle(*self.queue.get(timeout=max(wait, 0)))
             while not self.queue.empty():
@@ -285,7 +287,7 @@ class _Map:
     def running(self) -> list[tuple[Chunk, Progress]]:
         """Return the chunks that workers run, and how far they are."""
         looks = [(chunk, self.transport.look(chunk)) for chunk in self.flying if not chunk.late]
-        return [(chunk, progress) for chunk, progress in looks if progress]
+        return [(chunk, progress) for chunk, progress in looks if progress and progress.since]
 
     def late(self, chunk: Chunk, progress: Progress) -> None:
         """End the map because an item of a chunk takes too long."""

@@ -255,7 +255,7 @@ class _ProcessEngine(Engine):
             done(loss)
 
     def end_worker(self, pid: int) -> None:
-        with suppress(ProcessLookupError):
+        if pid in self._pool.backend._workers._processes:
             os.kill(pid, signal.SIGKILL)
 
     def end_workers(self) -> None:

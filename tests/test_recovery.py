@@ -1,0 +1,259 @@
+"""What is left of a map when its workers die (S6), told and tried."""
+
+import logging
+import os
+import signal
+import time
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, WorkerLostError
+from phylozoo_parallel._board import Progress
+from phylozoo_parallel._checks import Options
+from phylozoo_parallel._recovery import salvage
+from phylozoo_parallel._transport import Chunk
+
+pytestmark = pytest.mark.core
+
+
+class TestSalvage:
+    """The rule itself, on chunks that no process has seen."""
+
+    DEAD = {5: "exit code 3"}
+
+    def left(self, progress, retries=1, losses=0, late=False, size=6):
+        chunk = Chunk(100, list(range(size)), losses)
+        chunk.progress = progress
+        chunk.late = late
+        again, failed = salvage(chunk, self.DEAD, Options(None, retries, 2.0))
+        return [(part.first, list(part.items), part.losses) for part in again], failed
+
+    def test_what_had_not_begun_runs_again_at_no_cost(self):
+        for retries in 0, 1:
+            assert self.left(None, retries) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
+
+    def test_what_a_neighbour_ran_runs_again_at_no_cost(self):
+        progress = Progress(6, 2, 1, 1.0)
+        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
+        assert self.left(progress, losses=1, size=1) == ([(100, [0], 1)], None)
+
+    def test_what_the_dead_one_ran_is_tried_item_by_item(self):
+        again, failed = self.left(Progress(5, 2, 2, 1.0))
+        assert again == [(100, [0, 1], 0), (102, [2], 1), (103, [3], 1), (104, [4, 5], 0)]
+        assert failed is None
+
+    def test_a_death_while_unpickling_or_pickling_suspects_every_item(self):
+        again, _ = self.left(Progress(5, 6, 0, 1.0))
+        assert again == [(100 + at, [at], 1) for at in range(6)]
+
+    def test_a_death_too_many_names_the_item(self):
+        again, (index, error) = self.left(Progress(5, 0, 1, 1.0), losses=1, size=1)
+        assert (again, index) == ([], 100)
+        assert isinstance(error, WorkerLostError)
+        assert str(error).startswith("item 100 = 0: its worker process died (exit code 3)")
+
+    def test_without_retries_nothing_that_had_begun_runs_again(self):
+        for pid in 5, 6:
+            again, (index, error) = self.left(Progress(pid, 2, 1, 1.0), retries=0)
+            assert (again, index) == ([], 100)
+            assert isinstance(error, WorkerLostError)
+            assert "item 102 = 2" in str(error)
+
+    def test_a_late_item_ends_the_map_after_those_before_it(self):
+        again, (index, error) = self.left(Progress(5, 2, 1, 1.0), late=True)
+        assert (again, index) == ([(100, [0, 1], 0)], 102)
+        assert isinstance(error, TimeoutError)
+        assert str(error) == "item 102 = 2 took longer than timeout=2.0 seconds"
+
+    def test_a_late_chunk_is_searched_for_the_late_item(self):
+        again, failed = self.left(Progress(5, 0, 0, 1.0), late=True, size=2)
+        assert (again, failed) == ([(100, [0], 0), (101, [1], 0)], None)
+
+
+def test_worker_lost_error_is_what_users_of_pools_catch():
+    assert issubclass(WorkerLostError, RuntimeError)
+    assert issubclass(WorkerLostError, BrokenProcessPool)
+
+
+def dies_once(mark, item):
+    if item == 30:
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return item
+        os._exit(3)
+    time.sleep(0.001)
+    return item
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 7])
+def test_one_death_costs_nothing_but_time(tmp_path, caplog, chunksize):
+    mark = str(tmp_path / "died")
+    executor = MultiprocessingExecutor(2, chunksize=chunksize)
+    results = executor.map(lambda item: dies_once(mark, item), range(100))
+    assert list(results) == list(range(100))
+    assert os.path.exists(mark)
+    told = [record for record in caplog.records if record.name == "phylozoo_parallel"]
+    assert told
+    assert all(record.levelno == logging.WARNING for record in told)
+    assert "(exit code 3)" in told[0].getMessage()
+    assert "run again" in told[0].getMessage()
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        (lambda: os._exit(3), "exit code 3"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL"),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), "SIGTERM"),
+    ],
+)
+def test_an_item_that_always_kills_its_worker_is_named(end, how):
+    results = (
+        ParallelConfig("multiprocessing", 2)
+        .get_executor()
+        .map(lambda item: end() if item == 25 else item, range(60))
+    )
+    got = []
+    with pytest.raises(WorkerLostError, match=r"^item 25 = 25: ") as raised:
+        got.extend(results)
+    assert got == list(range(25))
+    assert how in str(raised.value)
+    assert list(MultiprocessingExecutor(2).map(abs, [-1, 2])) == [1, 2]
+
+
+def test_retries_are_counted_for_each_item(tmp_path):
+    def deadly(item):
+        with open(tmp_path / str(item), "a") as runs:
+            runs.write("x")
+        if item == 3:
+            os._exit(1)
+        return item
+
+    for retries in 0, 2:
+        with pytest.raises(WorkerLostError):
+            list(MultiprocessingExecutor(2, retries=retries, chunksize=1).map(deadly, range(8)))
+        assert (tmp_path / "3").read_text() == "x" * (retries + 1)
+        (tmp_path / "3").unlink()
+
+
+def test_without_retries_nothing_runs_twice(tmp_path):
+    def once(item):
+        os.close(os.open(tmp_path / str(item), os.O_CREAT | os.O_EXCL))
+        time.sleep(0.005)
+        if item == 40:
+            os._exit(1)
+        return item
+
+    got = []
+    with pytest.raises(WorkerLostError, match="retries=0"):
+        got.extend(MultiprocessingExecutor(2, retries=0).map(once, range(100)))
+    assert got == list(range(len(got)))
+    assert len(got) <= 40
+
+
+def test_a_map_survives_workers_that_are_killed_at_random(run_script):
+    run_script(
+        """
+        import logging, os, random, signal, threading, time
+        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
+        killed, end = 0, time.monotonic() + 5
+
+        def kill():
+            global killed
+            while time.monotonic() < end:
+                time.sleep(0.2)
+                pids = list(reusable_executor._executor._processes)
+                if pids:
+                    try:
+                        os.kill(random.choice(pids), signal.SIGKILL)
+                        killed += 1
+                    except ProcessLookupError:
+                        pass
+
+        def work(item):
+            time.sleep(0.005)
+            return item
+
+        executor = MultiprocessingExecutor(2, retries=100)
+        assert list(executor.map(work, range(4))) == list(range(4))
+        thread = threading.Thread(target=kill)
+        thread.start()
+        results = list(executor.map(work, range(2000)))
+        thread.join()
+        assert results == list(range(2000))
+        assert killed > 5, killed
+        """,
+        timeout=120,
+    )
+
+
+def test_a_death_counts_against_the_items_of_its_own_map(tmp_path):
+    """The neighbour's item is lost three times with its pool, and has one retry."""
+
+    def waits(item):
+        while not (tmp_path / "done").exists():
+            time.sleep(0.005)
+        return item
+
+    def deadly(item):
+        if item in {5, 10, 15}:
+            try:
+                os.close(os.open(tmp_path / str(item), os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return item
+            os._exit(3)
+        return item
+
+    executor = MultiprocessingExecutor(2, chunksize=1)
+    neighbour = executor.map(waits, [0])
+    assert list(executor.map(deadly, range(20))) == list(range(20))
+    (tmp_path / "done").touch()
+    assert list(neighbour) == [0]
+
+
+def test_workers_that_never_begin_end_the_map(run_script):
+    """What kills each worker before it can run anything ends in an error, and not in a loop."""
+    run_script(
+        """
+        import logging, os, signal, threading, time
+        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel import MultiprocessingExecutor, WorkerLostError
+
+        logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
+        done = False
+
+        def kill():
+            while not done:
+                executor = reusable_executor._executor
+                for pid in list(executor._processes) if executor else ():
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+                time.sleep(0.005)
+
+        threading.Thread(target=kill, daemon=True).start()
+        try:
+            list(MultiprocessingExecutor(2).map(abs, range(100)))
+        except WorkerLostError as error:
+            assert "item 0" in str(error), error
+        else:
+            raise AssertionError("no error")
+        done = True
+        assert list(MultiprocessingExecutor(2).map(abs, range(100))) == list(range(100))
+        """,
+        timeout=120,
+    )
+
+
+def test_a_pool_that_breaks_between_two_maps_is_not_noticed(pool_pids):
+    executor = MultiprocessingExecutor(2)
+    for _ in range(3):
+        assert list(executor.map(abs, range(10))) == list(range(10))
+        os.kill(min(pool_pids()), signal.SIGKILL)
+        assert list(executor.map(abs, range(10))) == list(range(10))

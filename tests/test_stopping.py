@@ -1,0 +1,204 @@
+"""What is left running, and what is said, when a map is stopped (S7, S14)."""
+
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import warnings
+from pathlib import Path
+
+import psutil
+import pytest
+
+
+class TestUnread:
+    def test_dropped_before_the_first_next_warns(self, workers):
+        results = workers.map(lambda item: time.sleep(0.01), range(1000))
+        with pytest.warns(RuntimeWarning, match=r"never read.*use list\(\.\.\.\)"):
+            del results
+
+    def test_all_done_by_then_does_not(self, workers, tmp_path):
+        results = workers.map(lambda item: (tmp_path / str(item)).touch(), range(2), chunksize=1)
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.005)
+        time.sleep(0.1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            del results
+            gc.collect()
+
+    @pytest.mark.parametrize("stop", ["close", "next", "empty"])
+    def test_on_purpose_does_not(self, workers, stop):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            results = workers.map(abs, [] if stop == "empty" else range(1000))
+            if stop == "close":
+                results.close()
+            elif stop == "next":
+                assert next(results) == 0
+            del results
+            gc.collect()
+
+
+PROGRAM = """
+import os, signal, sys, time, threading
+from phylozoo_parallel import ParallelConfig
+
+def sleeps(item):
+    open(os.path.join({folder!r}, str(os.getpid())), "w").close()
+    time.sleep(600)
+
+def spins(item):
+    open(os.path.join({folder!r}, str(os.getpid())), "w").close()
+    return sum(range(10**14))
+
+executor = ParallelConfig({backend!r}, n_jobs=2).get_executor()
+if {warm}:
+    assert list(executor.map(abs, [-1, 2])) == [1, 2]
+"""
+
+
+class Program:
+    """A program of its own, in its own process group, that works on what never ends."""
+
+    def __init__(self, tmp_path: Path, backend: str, code: str, warm: bool = True) -> None:
+        self.folder = tmp_path / "workers"
+        self.folder.mkdir()
+        text = PROGRAM.format(folder=str(self.folder), backend=backend, warm=warm)
+        script = tmp_path / "program.py"
+        script.write_text(text + textwrap.dedent(code))
+        self.process = subprocess.Popen(
+            [sys.executable, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def workers(self) -> list[int]:
+        return [int(path.name) for path in self.folder.iterdir()]
+
+    def end(self) -> tuple[str, str]:
+        return self.process.communicate(timeout=60)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a program; end it, and its workers, with the test."""
+    started = []
+
+    def start_one(*args, **kwargs):
+        started.append(Program(tmp_path, *args, **kwargs))
+        return started[0]
+
+    yield start_one
+    for program in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.process.pid, signal.SIGKILL)
+        program.process.communicate()
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+INTERRUPTED = """
+for _ in range(2):
+    try:
+        for result in executor.map({func}, range(6)):
+            pass
+    except KeyboardInterrupt:
+        print(time.monotonic(), flush=True)
+assert list(executor.map(abs, range(-9, 0))) == list(range(9, 0, -1))
+"""
+
+
+@pytest.mark.parametrize("whom", ["parent", "group"])
+@pytest.mark.parametrize(
+    ("backend", "func"),
+    [("multiprocessing", "sleeps"), ("multiprocessing", "spins"), ("threading", "sleeps")],
+)
+def test_an_interrupt_stops_the_map_at_once(start, wait_until, backend, func, whom):
+    program = start(backend, INTERRUPTED.format(func=func))
+    count = 2 if backend == "multiprocessing" else 1
+    for _ in range(2):
+        wait_until(lambda: len(program.workers()) == count)
+        time.sleep(0.2)
+        before = program.workers()
+        for path in program.folder.iterdir():
+            path.unlink()
+        sent = time.monotonic()
+        if whom == "parent":
+            program.process.send_signal(signal.SIGINT)
+        else:
+            os.killpg(program.process.pid, signal.SIGINT)
+        assert float(program.process.stdout.readline()) - sent < 10
+        if backend == "multiprocessing":
+            wait_until(lambda before=before: not alive(before), 10)
+    assert program.end() == ("", "")
+    assert program.process.returncode == 0
+
+
+@pytest.mark.parametrize("whom", ["parent", "group"])
+def test_an_interrupt_while_workers_start_leaves_no_traceback(start, whom):
+    code = """
+    print("go", flush=True)
+    try:
+        list(executor.map(sleeps, range(6)))
+    except KeyboardInterrupt:
+        pass
+    assert list(executor.map(abs, range(-9, 0))) == list(range(9, 0, -1))
+    """
+    program = start("multiprocessing", code, warm=False)
+    assert program.process.stdout.readline() == "go\n"
+    time.sleep(0.5)
+    if whom == "parent":
+        program.process.send_signal(signal.SIGINT)
+    else:
+        os.killpg(program.process.pid, signal.SIGINT)
+    assert program.end() == ("", "")
+    assert program.process.returncode == 0
+
+
+ENDS = {
+    "at its last line": ("", 0),
+    "with an error": ("raise SystemExit(3)", 3),
+    "after a break": ("del results", 0),
+    "by SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM),
+    "by SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    "by os._exit": ("os._exit(4)", 4),
+}
+
+
+@pytest.mark.parametrize("func", ["sleeps", "spins"])
+@pytest.mark.parametrize("how", ENDS)
+def test_a_program_that_ends_leaves_no_worker(start, tmp_path, wait_until, func, how):
+    statement, status = ENDS[how]
+    code = f"""
+    results = executor.map(lambda item: {func}(item) if item else None, range(6))
+    next(results)
+    while len(os.listdir({str(tmp_path / "workers")!r})) < 2:
+        time.sleep(0.01)
+    {statement}
+    """
+    program = start("multiprocessing", code)
+    program.end()
+    assert program.process.returncode == status
+    wait_until(lambda: not alive(program.workers()), 50)
+
+
+@pytest.mark.parametrize("how", ["at its last line", "with an error"])
+def test_threads_do_not_hold_up_the_end_of_a_program(start, how):
+    statement, status = ENDS[how]
+    code = f"""
+    results = executor.map(lambda item: time.sleep(item * 600), range(6))
+    next(results)
+    {statement}
+    """
+    program = start("threading", code)
+    program.end()
+    assert program.process.returncode == status

@@ -1,0 +1,134 @@
+"""Time limits of items (S7)."""
+
+import time
+
+import pytest
+
+from phylozoo_parallel import (
+    MultiprocessingExecutor,
+    ParallelConfig,
+    PhyloZooTypeError,
+    PhyloZooValueError,
+    ThreadingExecutor,
+)
+
+
+def sleeps(item):
+    if item == 30:
+        time.sleep(600)
+    return item
+
+
+def spins(item):
+    while item == 30:
+        pass
+    return item
+
+
+def spins_in_c(item):
+    return sum(range(10**14)) if item == 30 else item
+
+
+class SlowToArrive:
+    def __init__(self, index):
+        self.index = index
+
+    def __reduce__(self):
+        return _arrive, (self.index,)
+
+
+def _arrive(index):
+    time.sleep(600 if index == 30 else 0)
+    return SlowToArrive(index)
+
+
+def check(executor, func, items, expected):
+    begin = time.monotonic()
+    got = []
+    with pytest.raises(TimeoutError, match=r"^item 30 = .* took longer than timeout=0.5"):
+        got.extend(executor.map(func, items))
+    assert time.monotonic() - begin < 30  # and not ten minutes
+    assert [getattr(result, "index", result) for result in got] == expected
+    assert list(executor.map(abs, range(-20, 0))) == list(range(20, 0, -1))
+
+
+@pytest.mark.parametrize("func", [sleeps, spins, spins_in_c])
+def test_a_process_is_ended(func):
+    check(MultiprocessingExecutor(2, timeout=0.5), func, range(60), list(range(30)))
+
+
+def test_a_process_that_never_gets_to_the_item_is_ended():
+    items = [SlowToArrive(index) for index in range(60)]
+    executor = MultiprocessingExecutor(2, timeout=0.5)
+    check(executor, lambda item: item.index, items, list(range(30)))
+
+
+def test_a_process_that_never_gets_the_result_out_is_ended():
+    check(MultiprocessingExecutor(2, timeout=0.5), SlowToLeave, range(60), list(range(30)))
+
+
+class SlowToLeave:
+    def __init__(self, index):
+        self.index = index
+
+    def __reduce__(self):
+        time.sleep(600 if self.index == 30 else 0)
+        return SlowToLeave, (self.index,)
+
+
+@pytest.mark.parametrize("chunksize", [None, 40])
+def test_a_thread_is_left_behind(chunksize):
+    executor = ThreadingExecutor(2, timeout=0.5, chunksize=chunksize)
+    for _ in range(2):
+        check(executor, sleeps, range(60), list(range(30)))
+
+
+def test_maps_on_the_pool_of_a_thread_left_behind_go_on():
+    one = ThreadingExecutor(1)
+    neighbour = one.map(sleeps, range(20))
+    with pytest.raises(TimeoutError):
+        list(ThreadingExecutor(1, timeout=0.5).map(sleeps, [30]))
+    assert list(neighbour) == list(range(20))
+
+
+def test_waiting_in_line_does_not_count(workers):
+    executor = type(workers)(1, timeout=1.0, chunksize=1)
+    assert list(executor.map(lambda item: time.sleep(0.4), range(5))) == [None] * 5
+
+
+def test_a_chunk_may_take_longer_than_an_item(workers):
+    executor = type(workers)(1, timeout=1.0, chunksize=5)
+    assert list(executor.map(lambda item: time.sleep(0.4), range(5))) == [None] * 5
+
+
+def test_quick_work_is_not_disturbed(workers):
+    executor = type(workers)(2, timeout=60)
+    assert list(executor.map(abs, range(20_000))) == list(range(20_000))
+
+
+def test_engines_that_cannot_tell_say_so():
+    import joblib
+
+    with joblib.parallel_config("multiprocessing"), pytest.raises(PhyloZooValueError, match="time"):
+        MultiprocessingExecutor(2, timeout=1).map(abs, [1])
+
+
+@pytest.mark.parametrize("make", [MultiprocessingExecutor, ThreadingExecutor, ParallelConfig])
+def test_what_is_no_time(make):
+    for timeout in 0, -1.0, float("nan"), float("inf"):
+        with pytest.raises(PhyloZooValueError, match="timeout must be a positive number"):
+            make(timeout=timeout)
+    for timeout in "2", True, [1]:
+        with pytest.raises(PhyloZooTypeError, match="timeout must be a positive number"):
+            make(timeout=timeout)
+    for retries in 1.0, None, "1", True:
+        with pytest.raises(PhyloZooTypeError, match="retries must be an integer"):
+            make(retries=retries)
+    with pytest.raises(PhyloZooValueError, match="retries must be an integer of 0 or more, got -1"):
+        make(retries=-1)
+
+
+def test_they_show_in_the_repr_where_they_are_set():
+    config = ParallelConfig("threading", 2, retries=3, timeout=2.5)
+    assert repr(config).endswith("n_jobs=2, chunksize=None, retries=3, timeout=2.5)")
+    assert repr(ParallelConfig("threading", 2)).endswith("n_jobs=2, chunksize=None)")
