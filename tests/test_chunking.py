@@ -1,5 +1,7 @@
 """The rule that sizes chunks: a pure function of what was measured, tried without workers."""
 
+from functools import partial
+
 import pytest
 
 from phylozoo_parallel._chunking import (
@@ -8,8 +10,11 @@ from phylozoo_parallel._chunking import (
     LEAST_SECONDS,
     SECONDS,
     SHARES,
+    TRUSTED,
     Measured,
     chunk_size,
+    keep,
+    recall,
 )
 
 pytestmark = pytest.mark.core
@@ -63,3 +68,39 @@ def test_follows_items_that_become_slower():
         seen.add(10, 10 * 0.01, 0)
     assert before > 1000
     assert chunk_size(seen, None, 2) <= 3
+
+
+def test_waits_no_longer_for_the_input_than_for_the_worker():
+    seen = measured(1e-6)
+    seen.reading = SECONDS / 3
+    assert chunk_size(seen, None, 2) == 3
+
+
+class TestLatest:
+    """What a map begins with when there was one of its function before."""
+
+    def test_is_kept_for_the_function(self):
+        def func(item):
+            return item
+
+        key, before = recall(func, True)
+        assert before == Measured()
+        keep(key, measured(1e-3, 10.0))
+        for same in func, partial(func, 1), partial(partial(func)):
+            assert recall(same, True)[1].seconds == pytest.approx(1e-3)
+        assert recall(func, False)[1] == recall(lambda item: item, True)[1] == Measured()
+
+    def test_is_not_that_of_a_map_that_measured_nothing(self):
+        key, _ = recall(abs, True)
+        keep(key, measured(1e-3))
+        keep(key, Measured())
+        assert recall(abs, True)[1].seconds == pytest.approx(1e-3)
+
+    def test_leaves_something_for_every_worker(self):
+        """Whatever an earlier map says, nothing is measured here."""
+        latest = Measured(1e-7, 1.0, largest=10**6)
+        assert chunk_size(latest, 2, 2) == 1
+        assert chunk_size(latest, 32, 2) == 32 // (SHARES * 2)
+        assert chunk_size(latest, 10**6, 2) == TRUSTED
+        latest.add(10, 1e-6, 10)
+        assert chunk_size(latest, 10**6, 2) > TRUSTED

@@ -123,6 +123,7 @@ LAYERS = [
     {"_board"},
     {"_shipping"},
     {"_checks"},
+    {"_progress"},
     {"backend", "errors", "lost"},
 ]
 """The rooms from top to bottom: each may import those below it."""

@@ -6,6 +6,7 @@ map does what it needs.
 
 from typing import TYPE_CHECKING, Any
 
+from phylozoo_parallel._progress import progress
 from phylozoo_parallel.backend import ParallelBackend
 from phylozoo_parallel.config import ParallelConfig
 from phylozoo_parallel.errors import PhyloZooTypeError, PhyloZooValueError
@@ -29,6 +30,7 @@ __all__ = [
     "SequentialExecutor",
     "ThreadingExecutor",
     "WorkerLostError",
+    "progress",
 ]
 
 

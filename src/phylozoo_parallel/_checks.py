@@ -9,6 +9,7 @@ from numbers import Real
 from operator import index
 from typing import Any, NamedTuple, TypeVar
 
+from phylozoo_parallel import _progress
 from phylozoo_parallel.errors import PhyloZooTypeError, PhyloZooValueError, short
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ class Options(NamedTuple):
     chunksize: int | None
     retries: int
     timeout: float | None
+    progress: bool | str
 
 
 def _integer(value: Any, name: str, wanted: str) -> int:
@@ -96,7 +98,7 @@ def chunk_size(chunksize: Any) -> int | None:
     return min(number, sys.maxsize)
 
 
-def options(chunksize: Any, retries: Any, timeout: Any) -> Options:
+def options(chunksize: Any, retries: Any, timeout: Any, progress: Any) -> Options:
     """
     Check how the items of a map run.
 
@@ -108,11 +110,15 @@ def options(chunksize: Any, retries: Any, timeout: Any) -> Options:
         How often an item may run again because a worker died under it: 0 or more.
     timeout : float, int, None
         Seconds that an item may run, above 0 (NumPy's numbers count); None for no limit.
+    progress : bool, str
+        Whether to show a bar, or its description.
 
     Raises
     ------
+    ImportError
+        A bar is wanted, and tqdm is not installed.
     PhyloZooTypeError
-        Not a number.
+        Not of these types.
     PhyloZooValueError
         A negative number of retries, or a time that is not positive and finite.
     """
@@ -127,7 +133,7 @@ def options(chunksize: Any, retries: Any, timeout: Any) -> Options:
         timeout = float(timeout)
         if not 0 < timeout < math.inf:
             raise PhyloZooValueError(f"timeout must be {wanted}, got {timeout}")
-    return Options(chunk_size(chunksize), number, timeout)
+    return Options(chunk_size(chunksize), number, timeout, _progress.check(progress))
 
 
 def map_arguments(func: Any, iterable: Iterable[T]) -> Iterator[T]:
@@ -156,6 +162,14 @@ def map_arguments(func: Any, iterable: Iterable[T]) -> Iterator[T]:
             "iterable must be iterable, such as a list or a generator, "
             f"got {short(iterable)} of type {type(iterable).__name__}"
         ) from error
+
+
+def length(iterable: Iterable[Any]) -> int | None:
+    """Return the length of an input that has one; a wrong one does no harm."""
+    try:
+        return len(iterable)  # type: ignore[arg-type]
+    except Exception:
+        return None
 
 
 def call_arguments(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:

@@ -1,6 +1,8 @@
 """
 How many items go into the next chunk: a pure function of what has been measured so far.
 
+A map starts from what the latest one of its function measured, else with single items.
+
 A chunk should last long enough to hide what sending it costs (about half a millisecond to a
 worker process) and be short enough to balance the load and to answer a stop quickly. Towards
 the end of a sized input chunks shrink with what remains, as in guided self-scheduling
@@ -10,7 +12,10 @@ worker is left with the last big one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 SECONDS = 0.02
 """What a chunk should take in its worker."""
@@ -28,6 +33,15 @@ SHARES = 2
 """Chunks for each worker that the rest of a sized input is cut into."""
 
 
+TRUSTED = 64
+"""Items in a chunk at most, for what was only measured in an earlier map."""
+
+KEPT = 64
+"""Functions whose latest measurements are kept for their next map."""
+
+_latest: dict[Hashable, Measured] = {}
+
+
 @dataclass
 class Measured:
     """What the chunks of one map took so far."""
@@ -36,8 +50,12 @@ class Measured:
     """Per item, leaning towards the latest chunks."""
     nbytes: float = 0.0
     """Per item, of the pickled item and its pickled result."""
+    reading: float = 0.0
+    """Seconds per item that the input took for the latest chunk."""
     largest: int = 0
     """Items in the largest chunk measured."""
+    here: bool = False
+    """Whether anything was measured in this map, and not in an earlier one of its function."""
 
     def add(self, items: int, seconds: float, nbytes: int) -> None:
         """
@@ -56,6 +74,7 @@ class Measured:
         self.seconds += weight * (seconds / items - self.seconds)
         self.nbytes += weight * (nbytes / items - self.nbytes)
         self.largest = max(self.largest, items)
+        self.here = True
 
 
 def chunk_size(measured: Measured, remaining: int | None, workers: int) -> int:
@@ -78,12 +97,38 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int) -> int:
     """
     if not measured.largest:
         return 1
+    seconds = max(measured.seconds, 1e-9)
     size = min(
-        SECONDS / max(measured.seconds, 1e-9),
+        SECONDS / max(seconds, measured.reading),
         BYTES / max(measured.nbytes, 1e-9),
         GROWTH * measured.largest,
     )
     if remaining is not None:
         share = remaining / (SHARES * workers)
-        size = min(size, max(share, LEAST_SECONDS / max(measured.seconds, 1e-9)))
+        size = min(size, max(share, LEAST_SECONDS / seconds) if measured.here else share)
+    if not measured.here:
+        size = min(size, TRUSTED)
     return max(int(size), 1)
+
+
+def recall(func: Callable[..., Any], pickles: bool) -> tuple[Hashable, Measured]:
+    """
+    Return a key for a function, and what its latest map measured.
+
+    It may be far off for other items: few go into a chunk on its word, and a worker hands back
+    the rest of a chunk that takes long.
+    """
+    while isinstance(func, partial):
+        func = func.func
+    func = getattr(func, "__func__", func)
+    key = getattr(func, "__code__", type(func)), getattr(func, "__name__", ""), pickles
+    latest = _latest.get(key, Measured())
+    return key, Measured(latest.seconds, latest.nbytes, largest=latest.largest)
+
+
+def keep(key: Hashable, measured: Measured) -> None:
+    """Keep what a map of the function with this key measured."""
+    if measured.here:
+        if len(_latest) >= KEPT:
+            _latest.clear()
+        _latest[key] = measured

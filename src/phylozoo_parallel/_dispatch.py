@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, cast
 
-from phylozoo_parallel import _chunking, _recovery, _shipping
+from phylozoo_parallel import _chunking, _progress, _recovery, _shipping
 from phylozoo_parallel._board import Progress
 from phylozoo_parallel._checks import Options
 from phylozoo_parallel._engine import Engine, WorkersLost
@@ -141,7 +141,9 @@ class _Map:
         self.ordered = ordered
         budget = None if options.chunksize else BUDGET
         self.pace = (budget, STRIDE if options.timeout is None else 1)
-        self.measured = _chunking.Measured()
+        self.kind, self.measured = _chunking.recall(transport.func, engine.pickles)
+        if total is None:  # who knows how long its items take to come
+            self.measured = _chunking.Measured()
         self.read = 0  # items taken from the input
         self.at = 0  # index of the next result to hand out
         self.exhausted = False
@@ -152,6 +154,9 @@ class _Map:
         self.queue: SimpleQueue[tuple[Chunk, Any]] = SimpleQueue()
         self.death: WorkersLost | None = None  # the latest
         self.fruitless = 0  # deaths since a worker began with a chunk
+        self.sent = 0  # chunks
+        self.begin = monotonic()
+        self.bar = _progress.bar(options.progress, total)
 
     def run(self) -> Generator[list[Any], None, None]:
         """Yield an empty list when the work has begun, then the results of chunk after chunk."""
@@ -180,6 +185,17 @@ class _Map:
             self.transport.end(self.flying)
             self.engine.release()
             self.finished.clear()
+            if self.bar is not None:
+                self.bar.close()
+            _chunking.keep(self.kind, self.measured)
+            _log.debug(
+                "%s: %d items in %d chunks on %d workers in %.3f s",
+                self.engine.name,
+                self.read,
+                self.sent,
+                self.engine.workers,
+                monotonic() - self.begin,
+            )
         try:
             raise chunk
         finally:
@@ -230,10 +246,12 @@ class _Map:
             left = self.total - self.read if self.total and self.total > self.read else None
             size = _chunking.chunk_size(self.measured, left, self.engine.workers)
         items: list[Any] = []
+        begin = monotonic()
         try:
             items.extend(islice(self.items, size))  # keeps what came before an error
         except Exception as error:
             self.fail(self.read + len(items), error)
+        self.measured.reading = (monotonic() - begin) / size
         chunk = Chunk(self.read, items)
         self.exhausted = self.exhausted or len(items) < size
         self.read += len(items)
@@ -258,6 +276,7 @@ class _Map:
             put((chunk, out))
 
         self.flying.add(chunk)
+        self.sent += 1
         try:
             self.engine.submit(run, arguments, done)
         except Exception as error:
@@ -335,6 +354,8 @@ class _Map:
         """Keep the results of a chunk until it is their turn."""
         self.transport.accept(chunk, results, done)
         if done:
+            if self.bar is not None:
+                self.bar.update(done)
             self.pile += chunk.nbytes
             self.finished[chunk.first] = chunk
 

@@ -157,6 +157,11 @@ class Engine:
         pool.users.add(self)
 
     @property
+    def name(self) -> str:
+        """The class of joblib's backend."""
+        return type(self._pool.backend).__name__
+
+    @property
     def folder(self) -> str | None:
         """Where the user's joblib settings want temporary files."""
         folder: str | None = self._pool.parallel._backend_kwargs["temp_folder"]

@@ -92,7 +92,7 @@ class InThread:
     sees = True
 
     def __init__(self, func: Callable[..., Any], star: bool) -> None:
-        self._func = func
+        self.func = func
         self._star = star
         self._ended: list[bool] = []
 
@@ -105,7 +105,7 @@ class InThread:
 
         wanted = partial(operator.not_, self._ended)
         items = chunk.items
-        arguments = (self._func, self._star, items, chunk.first, pace, chunk.results, wanted, note)
+        arguments = (self.func, self._star, items, chunk.first, pace, chunk.results, wanted, note)
         return _worker.run_in_thread, arguments
 
     def look(self, chunk: Chunk) -> Progress | None:
@@ -152,6 +152,7 @@ class ToProcess:
         return self._ticket is not None
 
     def __init__(self, func: Callable[..., Any], star: bool, engine: Engine) -> None:
+        self.func = func
         self._engine = engine
         self._key = int.from_bytes(os.urandom(8), "big") | 1
         try:

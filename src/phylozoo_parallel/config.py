@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from phylozoo_parallel import _checks
 from phylozoo_parallel.backend import ParallelBackend
 from phylozoo_parallel.errors import PhyloZooValueError
@@ -11,6 +13,9 @@ from phylozoo_parallel.executors import (
     SequentialExecutor,
     ThreadingExecutor,
 )
+
+DEFAULTS: dict[str, Any] = {"retries": 1, "timeout": None, "progress": False}
+"""Of the options that PhyloZoo does not have; they show where they are something else."""
 
 
 def _backend_named(backend: object) -> ParallelBackend:
@@ -46,13 +51,18 @@ class ParallelConfig:
         that names it; None (default) for no limit. A worker process is killed then, a worker
         thread left behind. The sequential backend runs items in the caller's own thread,
         which nothing can end, and ignores it.
+    progress : bool or str, optional
+        Whether to show a progress bar, which needs tqdm (default: no), or its description.
 
     Raises
     ------
     PhyloZooValueError
         Unknown backend, `n_jobs` below 1 and not -1, or another argument out of its range.
     PhyloZooTypeError
-        `n_jobs`, `chunksize`, `retries` or `timeout` is not a number.
+        `n_jobs`, `chunksize`, `retries` or `timeout` is not a number, or `progress` neither a
+        boolean nor a string.
+    ImportError
+        A bar is wanted, and tqdm is not installed.
 
     Notes
     -----
@@ -76,12 +86,14 @@ class ParallelConfig:
         *,
         retries: int = 1,
         timeout: float | None = None,
+        progress: bool | str = False,
     ) -> None:
         self.backend = _backend_named(backend)
         self.n_jobs = n_jobs
         self.chunksize = chunksize
         self.retries = retries
         self.timeout = timeout
+        self.progress = progress
         self.get_executor()
 
     def get_executor(self) -> ParallelExecutor:
@@ -100,17 +112,16 @@ class ParallelConfig:
             As for the constructor, for what was assigned since.
         """
         backend = _backend_named(self.backend)
-        options = {name: getattr(self, name) for name in ("chunksize", "retries", "timeout")}
+        options = {name: getattr(self, name) for name in ("chunksize", *DEFAULTS)}
         if backend is ParallelBackend.THREADING:
             return ThreadingExecutor(self.n_jobs, **options)
         if backend is ParallelBackend.MULTIPROCESSING:
             return MultiprocessingExecutor(self.n_jobs, **options)
-        _checks.options(**options)
-        return SequentialExecutor()
+        return SequentialExecutor(progress=_checks.options(**options).progress)
 
     def __repr__(self) -> str:
         shown = {"backend": getattr(self.backend, "value", self.backend), "n_jobs": self.n_jobs}
         shown["chunksize"] = self.chunksize
-        ours = {"retries": 1, "timeout": None}
-        shown |= {name: getattr(self, name) for name in ours if getattr(self, name) != ours[name]}
+        options = {name: getattr(self, name) for name in DEFAULTS}
+        shown |= {name: value for name, value in options.items() if value != DEFAULTS[name]}
         return f"ParallelConfig({', '.join(f'{name}={value}' for name, value in shown.items())})"

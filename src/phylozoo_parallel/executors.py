@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from phylozoo_parallel import _checks
+from phylozoo_parallel import _checks, _progress
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -82,7 +82,26 @@ class SequentialExecutor:
     Runs each item in the caller's thread when its result is asked for, like the built-in ``map``.
 
     For debugging, and for work too small to share.
+
+    Parameters
+    ----------
+    progress : bool or str, optional
+        Whether to show a progress bar (default: no), or its description.
+
+    Raises
+    ------
+    PhyloZooTypeError
+        `progress` is neither.
+    ImportError
+        A bar is wanted, and tqdm is not installed.
     """
+
+    def __init__(self, *, progress: bool | str = False) -> None:
+        self._progress = _progress.check(progress)
+
+    def _shown(self, results: Iterator[R], iterable: Iterable[Any]) -> Iterator[R]:
+        bar = _progress.bar(self._progress, _checks.length(iterable), results)
+        return results if bar is None else iter(bar)
 
     size = 1
 
@@ -113,7 +132,7 @@ class SequentialExecutor:
         """
         items = _checks.map_arguments(func, iterable)
         _checks.chunk_size(chunksize)
-        return _one_by_one(func, items)
+        return self._shown(_one_by_one(func, items), iterable)
 
     def starmap(
         self,
@@ -146,7 +165,7 @@ class SequentialExecutor:
         """
         items = _checks.map_arguments(func, iterable)
         _checks.chunk_size(chunksize)
-        return _one_by_one_unpacked(func, _checks.call_arguments(items))
+        return self._shown(_one_by_one_unpacked(func, _checks.call_arguments(items)), iterable)
 
     # One by one, the results are complete in the order of the items.
     map_unordered = map
@@ -174,9 +193,10 @@ class _WorkerExecutor:
         chunksize: int | None = None,
         retries: int = 1,
         timeout: float | None = None,
+        progress: bool | str = False,
     ) -> None:
         self._wanted = _checks.worker_count(n_jobs)
-        self._options = _checks.options(chunksize, retries, timeout)
+        self._options = _checks.options(chunksize, retries, timeout, progress)
 
     @property
     def n_jobs(self) -> int:
@@ -338,10 +358,7 @@ class _WorkerExecutor:
         items = _checks.map_arguments(func, iterable)
         size = _checks.chunk_size(chunksize)
         options = self._options._replace(chunksize=size) if size else self._options
-        try:
-            total = len(iterable)  # type: ignore[arg-type]
-        except Exception:
-            total = None
+        total = _checks.length(iterable)
         from phylozoo_parallel import _engine
 
         with_workers = _engine.open_engine(self._kind, self._wanted)
@@ -372,13 +389,17 @@ class ThreadingExecutor(_WorkerExecutor):
         How often an item may run again because a worker process died under it (default 1).
     timeout : float or None, optional
         Seconds that an item may run (default: no limit).
+    progress : bool or str, optional
+        Whether to show a progress bar (default: no), or its description.
 
     Raises
     ------
     PhyloZooValueError
         `n_jobs` below 1 and not -1, or another argument out of its range.
     PhyloZooTypeError
-        An argument is not a number.
+        An argument is of another type.
+    ImportError
+        A bar is wanted, and tqdm is not installed.
     """
 
     _kind = "threads"
@@ -402,13 +423,17 @@ class MultiprocessingExecutor(_WorkerExecutor):
         How often an item may run again because a worker process died under it (default 1).
     timeout : float or None, optional
         Seconds that an item may run (default: no limit).
+    progress : bool or str, optional
+        Whether to show a progress bar (default: no), or its description.
 
     Raises
     ------
     PhyloZooValueError
         `n_jobs` below 1 and not -1, or another argument out of its range.
     PhyloZooTypeError
-        An argument is not a number.
+        An argument is of another type.
+    ImportError
+        A bar is wanted, and tqdm is not installed.
     """
 
     _kind = "processes"

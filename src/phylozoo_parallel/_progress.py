@@ -1,0 +1,80 @@
+"""The progress bar, tqdm's: it counts items that are done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.util import find_spec
+from typing import Any
+
+from phylozoo_parallel.errors import PhyloZooTypeError, short
+
+_everywhere: ContextVar[bool | str] = ContextVar("progress", default=False)
+
+
+def check(wanted: Any) -> bool | str:
+    """
+    Check what is wanted of a bar.
+
+    Raises
+    ------
+    PhyloZooTypeError
+        Neither a boolean nor a description.
+    ImportError
+        A bar is wanted, and tqdm is not installed.
+    """
+    if not isinstance(wanted, bool | str):
+        raise PhyloZooTypeError(
+            "progress must be True, False or a description, "
+            f"got {short(wanted)} of type {type(wanted).__name__}"
+        )
+    if wanted and find_spec("tqdm") is None:
+        raise ImportError(
+            "progress needs tqdm, which is not installed; "
+            "install it with: pip install 'phylozoo-parallel[progress]'"
+        )
+    return wanted
+
+
+@contextmanager
+def progress(wanted: bool | str = True) -> Iterator[None]:
+    """
+    Show a progress bar for every map in this context, whoever calls it.
+
+    Parameters
+    ----------
+    wanted : bool or str, optional
+        A description for the bars, or True for bars without one. False shows none, but those
+        that a configuration asks for.
+
+    Raises
+    ------
+    PhyloZooTypeError
+        `wanted` is something else.
+    ImportError
+        tqdm is not installed.
+
+    Examples
+    --------
+    >>> with phylozoo_parallel.progress("bootstrap"):  # doctest: +SKIP
+    ...     support = bootstrap(alignment, parallel=config)
+    """
+    token = _everywhere.set(check(wanted))
+    try:
+        yield
+    finally:
+        _everywhere.reset(token)
+
+
+def bar(wanted: bool | str, total: int | None, results: Iterable[Any] | None = None) -> Any:
+    """Return an open bar over `results`; None where none is wanted, and inside workers."""
+    wanted = wanted or _everywhere.get()
+    worker = sys.modules.get("phylozoo_parallel._worker")
+    if not wanted or (worker and worker.here.kind):
+        return None
+    from tqdm.auto import tqdm
+
+    described = wanted if isinstance(wanted, str) else None
+    return tqdm(results, described, total, leave=None)

@@ -1,0 +1,57 @@
+"""What is logged of a map, which also tells how it was cut into chunks."""
+
+import logging
+import re
+import time
+
+import pytest
+
+from phylozoo_parallel import ThreadingExecutor
+from phylozoo_parallel._dispatch import BUDGET
+
+
+@pytest.fixture
+def told(caplog):
+    """Return the one line of the latest map."""
+    caplog.set_level(logging.DEBUG, "phylozoo_parallel")
+
+    def latest():
+        (record,) = [r for r in caplog.records if r.name == "phylozoo_parallel"]
+        caplog.clear()
+        assert record.levelno == logging.DEBUG
+        return record.getMessage()
+
+    return latest
+
+
+def test_one_line_a_map(workers, told):
+    assert list(workers.map(abs, range(10), chunksize=4)) == list(range(10))
+    engine = {"threads": "ThreadingBackend", "processes": "LokyBackend"}[workers._kind]
+    line = rf"{engine}: 10 items in 3 chunks on 2 workers in \d+\.\d+ s"
+    assert re.fullmatch(line, told())
+
+
+def test_one_line_for_a_map_that_fails_or_is_left(workers, told):
+    with pytest.raises(ZeroDivisionError):
+        list(workers.map(lambda item: 1 // item, [0]))
+    assert "1 items in 1 chunks" in told()
+    results = workers.map(abs, range(100), chunksize=1)
+    next(results)
+    results.close()
+    assert "chunks" in told()
+
+
+def test_a_slow_item_hands_back_the_rest_of_its_chunk(told):
+    """The function was quick in an earlier map, so that chunks hold more than one item."""
+
+    def naps(seconds):
+        time.sleep(seconds)
+
+    executor = ThreadingExecutor(2)
+    assert list(executor.map(naps, [0.0] * 8)) == [None] * 8
+    told()
+    assert list(executor.map(naps, [0.0] * 8)) == [None] * 8
+    quick = int(told().split()[4])
+    assert quick < 8
+    assert list(executor.map(naps, [2 * BUDGET] * 8)) == [None] * 8
+    assert told().startswith("ThreadingBackend: 8 items in 8 chunks")
