@@ -57,6 +57,7 @@ assert good == [3.0, 4.0]
 assert "ZeroDivisionError" in where
 assert "item 2" in where
 """,
+    "timeout=60": "assert squares == [x * x for x in range(10)]",
     "chunksize=100": "assert results == [float(k - j) for i, j, k, l in combinations]",
     "rate=0.5": "assert results == [0.5, 1.0, 1.5]",
     "initargs": "assert models == ['HKY85'] * 3",

@@ -277,3 +277,28 @@ def test_many_maps_at_once_leave_few_files_open(processes):
     names = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     held = sum("memfd:phylozoo-parallel" in name for name in names)
     assert held <= _transport.KEPT_REPLIES + 8
+
+
+@needs_memfd
+def test_segments_are_the_users_alone_and_have_no_name(tmp_path):
+    for folder in None, str(tmp_path):
+        segment = _shipping.Segment(folder)
+        found = os.fstat(segment.fd)
+        assert found.st_mode & 0o777 == 0o600
+        assert found.st_nlink == 0
+        assert not os.get_inheritable(segment.fd)
+        assert list(tmp_path.iterdir()) == []
+        segment.close()
+
+
+@needs_memfd
+def test_a_link_in_the_place_of_a_segment_is_not_followed(tmp_path):
+    segment = _shipping.Segment()
+    segment.write([b"ours"])
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    link = tmp_path / "link"
+    link.symlink_to(theirs)
+    with pytest.raises(FileNotFoundError, match="no longer what it was"):
+        _shipping.opened((str(link), *segment.name[1:]), os.O_RDONLY)
+    segment.close()

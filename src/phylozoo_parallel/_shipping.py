@@ -53,6 +53,7 @@ class Segment:
             self.fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         elif hasattr(os, "memfd_create"):
             self.fd = os.memfd_create("phylozoo-parallel")
+            os.fchmod(self.fd, 0o600)
         else:
             raise OSError("no memory that another process could open")
         self.name = name_of(self.fd)
