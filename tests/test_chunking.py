@@ -104,3 +104,13 @@ class TestLatest:
         assert chunk_size(latest, 10**6, 2) == TRUSTED
         latest.add(10, 1e-6, 10)
         assert chunk_size(latest, 10**6, 2) > TRUSTED
+
+
+def test_chunks_are_longer_where_the_way_is():
+    near, far = measured(1e-3, items=10**6), Measured()
+    far.add(10**6, 10**3, 0, away=2 * 10**3 + 0.1)
+    assert chunk_size(near, None, 2) == pytest.approx(SECONDS / 1e-3)
+    assert chunk_size(far, None, 2) == pytest.approx(4 * 0.1 / 1e-3, rel=0.01)
+    for _ in range(200):  # it was the start of a worker
+        far.add(400, 0.4, 0, away=0.5)
+    assert chunk_size(far, None, 2) == pytest.approx(SECONDS / 1e-3, rel=0.1)

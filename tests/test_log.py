@@ -7,6 +7,7 @@ import time
 import pytest
 
 from phylozoo_parallel import ThreadingExecutor
+from phylozoo_parallel._chunking import SECONDS
 from phylozoo_parallel._dispatch import BUDGET
 
 
@@ -53,5 +54,5 @@ def test_a_slow_item_hands_back_the_rest_of_its_chunk(told):
     assert list(executor.map(naps, [0.0] * 8)) == [None] * 8
     quick = int(told().split()[4])
     assert quick < 8
-    assert list(executor.map(naps, [2 * BUDGET] * 8)) == [None] * 8
+    assert list(executor.map(naps, [2 * BUDGET * SECONDS] * 8)) == [None] * 8
     assert told().startswith("ThreadingBackend: 8 items in 8 chunks")

@@ -20,11 +20,14 @@ from typing import Any
 SECONDS = 0.02
 """What a chunk should take in its worker."""
 
-LEAST_SECONDS = 0.002
-"""What a chunk should take even when little is left to share."""
-
 BYTES = 4 << 20
 """What a chunk and its results should weigh at most, in pickled bytes."""
+
+LEAST_SECONDS = 0.002
+"""What a chunk should take even when little is left to share, where the way is short."""
+
+MOST_SECONDS = 1.0
+"""What a chunk should take at most where the way to the workers is long."""
 
 GROWTH = 16
 """How many times larger than any chunk that was measured the next one may be."""
@@ -56,8 +59,15 @@ class Measured:
     """Items in the largest chunk measured."""
     here: bool = False
     """Whether anything was measured in this map, and not in an earlier one of its function."""
+    idle: float = 0.0
+    """Seconds that a chunk was away, beyond its own run and that of the chunk before it."""
 
-    def add(self, items: int, seconds: float, nbytes: int) -> None:
+    @property
+    def target(self) -> float:
+        """Seconds that a chunk should take: enough to hide its way to the worker and back."""
+        return min(max(SECONDS, 4 * self.idle), MOST_SECONDS)
+
+    def add(self, items: int, seconds: float, nbytes: int, away: float = 0.0) -> None:
         """
         Take in one chunk.
 
@@ -69,10 +79,14 @@ class Measured:
             From unpickling the chunk to pickling its results.
         nbytes : int
             Pickled bytes of the chunk and of its results; 0 in threads.
+        away : float
+            From sending the chunk to its outcome; 0 where the way is short.
         """
         weight = 1.0 if not self.largest else 0.5
         self.seconds += weight * (seconds / items - self.seconds)
         self.nbytes += weight * (nbytes / items - self.nbytes)
+        # A worker has one chunk running and one waiting: up to twice its time is no loss.
+        self.idle = max(away - 2 * seconds, 0.95 * self.idle)
         self.largest = max(self.largest, items)
         self.here = True
 
@@ -99,13 +113,14 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int) -> int:
         return 1
     seconds = max(measured.seconds, 1e-9)
     size = min(
-        SECONDS / max(seconds, measured.reading),
+        measured.target / max(seconds, measured.reading),
         BYTES / max(measured.nbytes, 1e-9),
         GROWTH * measured.largest,
     )
     if remaining is not None:
         share = remaining / (SHARES * workers)
-        size = min(size, max(share, LEAST_SECONDS / seconds) if measured.here else share)
+        least = LEAST_SECONDS / SECONDS * measured.target / seconds
+        size = min(size, max(share, least) if measured.here else share)
     if not measured.here:
         size = min(size, TRUSTED)
     return max(int(size), 1)

@@ -35,8 +35,9 @@ from phylozoo_parallel.lost import WorkerLostError
 PILE = 64 << 20
 """Bytes of finished work, items and results, that may wait behind a slow item."""
 
-BUDGET = 5 * _chunking.SECONDS
-"""Seconds after which a worker hands back the rest of a chunk whose size was chosen here."""
+BUDGET = 5
+"""Times over its due that a chunk may take, where its size was chosen here, before its worker
+hands back the rest."""
 
 WATCH = 1.0
 """Seconds without an outcome after which the engine is looked after."""
@@ -139,8 +140,7 @@ class _Map:
         self.total = total
         self.options = options
         self.ordered = ordered
-        budget = None if options.chunksize else BUDGET
-        self.pace = (budget, STRIDE if options.timeout is None else 1)
+        self.stride = STRIDE if options.timeout is None else 1
         self.kind, self.measured = _chunking.recall(transport.func, engine.pickles)
         if total is None:  # who knows how long its items take to come
             self.measured = _chunking.Measured()
@@ -259,8 +259,9 @@ class _Map:
 
     def send(self, chunk: Chunk) -> None:
         """Submit a chunk, or the part of it that can travel."""
+        budget = None if self.options.chunksize else BUDGET * self.measured.target
         try:
-            run, arguments = self.transport.call(chunk, self.pace)
+            run, arguments = self.transport.call(chunk, (budget, self.stride))
         except UnpicklableItem as found:
             index = chunk.first + found.position
             error = pickle.PicklingError(f"item {index} could not be pickled: {line(found.error)}")
@@ -269,10 +270,11 @@ class _Map:
             if found.position:
                 self.send(Chunk(chunk.first, chunk.items[: found.position]))
             return
-        put, landed = self.queue.put, self.transport.landed
+        put, landed, sent = self.queue.put, self.transport.landed, monotonic()
 
         def done(out: Any) -> None:
             landed(chunk)
+            chunk.away = monotonic() - sent
             put((chunk, out))
 
         self.flying.add(chunk)
@@ -339,7 +341,9 @@ class _Map:
             self.one_by_one(chunk, error)
             return
         if done:
-            self.measured.add(done, seconds, chunk.nbytes)
+            # On this machine it is workers that start, or other maps, that take time.
+            away = 0.0 if self.engine.place else chunk.away
+            self.measured.add(done, seconds, chunk.nbytes, away)
         if failure is None:
             if not done:
                 self.fail(chunk.first, RuntimeError(f"item {chunk.first} was called off"))

@@ -152,7 +152,9 @@ class Engine:
         self.workers = workers
         # On a pool of another size the window is what keeps this map to its share of it.
         self.window = 2 * workers if workers == pool.workers else workers
-        self.place = isinstance(pool.backend, LokyBackend | MultiprocessingBackend)
+        # Ray's backend is a subclass of joblib's for multiprocessing.
+        backend = pool.backend
+        self.place = isinstance(backend, LokyBackend) or type(backend) is MultiprocessingBackend
         self._pool = pool
         pool.users.add(self)
 
@@ -283,6 +285,47 @@ class _ProcessEngine(Engine):
                     os.write(pipe, bytes(select.PIPE_BUF))
 
 
+class _DaskEngine(Engine):
+    """On Dask, whose workers cannot see what is wanted: what a map leaves behind is cancelled."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._open: set[Callable[[Any], None]] = set()
+
+    def submit(
+        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
+    ) -> None:
+        def told(out: Any) -> None:
+            self._open.discard(told)
+            done(out)
+
+        self._open.add(told)
+        super().submit(func, arguments, told)
+
+    def release(self) -> None:
+        if self._open:
+            backend = self._pool.backend
+            with suppress(RuntimeError):  # Dask's loop is closed
+                backend.client.loop.add_callback(self._cancel, backend)
+        super().release()
+
+    async def _cancel(self, backend: Any) -> None:
+        import asyncio
+
+        for _ in range(100):  # what was submitted last is not there yet
+            # Finished results are on their way, and let come: Dask would complain.
+            left = [
+                future
+                for future, told in backend._callbacks.items()
+                if told in self._open and future.status == "pending"
+            ]
+            for future in reversed(left):  # or the places of the first go to the last
+                await backend.client.cancel([future], asynchronous=True)
+            await asyncio.sleep(0.01)
+            if not self._open:
+                break
+
+
 class _ListEngine(Engine):
     """On a backend that only takes whole calls: one list call a window."""
 
@@ -364,6 +407,8 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
             return None
         pool.kept = False
         _lent[id(context)] = pool
+        if hasattr(context, "client") and hasattr(context, "_callbacks"):
+            return _DaskEngine(pool, workers)
         return (Engine if context.supports_return_generator else _ListEngine)(pool, workers)
 
 

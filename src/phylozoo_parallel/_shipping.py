@@ -215,6 +215,13 @@ def answer(name: Name, pieces: list[Any]) -> Packed:
         os.close(fd)
 
 
+class Scattered(list[Any]):
+    """Large parts in a message; Dask passes on what can be weakly referenced, and sends it once."""
+
+    def __init__(self, packed: Packed) -> None:
+        super().__init__([packed] if isinstance(packed, bytes) else packed)
+
+
 def size(packed: Packed) -> int:
     """Return how many bytes a packed value takes."""
     if isinstance(packed, bytes):

@@ -44,6 +44,7 @@ class Chunk:
     """Items on their way to a worker, and their results on the way back."""
 
     __slots__ = (
+        "away",
         "cell",
         "first",
         "items",
@@ -60,6 +61,8 @@ class Chunk:
     def __init__(self, first: int, items: Sequence[Any], losses: int = 0) -> None:
         self.first = first
         self.items = items
+        self.away = 0.0
+        """Seconds from being sent to coming back."""
         self.losses = losses
         """How often a worker died while it ran these items."""
         self.late = False
@@ -283,7 +286,8 @@ class ToProcess:
     ) -> tuple[_shipping.Packed, _shipping.Segment | None]:
         if self._engine.place:
             return _shipping.pack(pieces, self._engine.folder, large)
-        return _shipping.in_message(pieces), None
+        packed = _shipping.in_message(pieces)
+        return (_shipping.Scattered(packed) if _shipping.size(packed) >= large else packed), None
 
 
 @lru_cache(maxsize=8)
