@@ -53,7 +53,7 @@ def page_script(
     directory: Path, checks: Mapping[str, str] | None = None, page: Path = PAGE
 ) -> Path:
     """
-    Write a page's blocks to a script without a main guard.
+    Write the blocks of a page of the documentation to a script without a main guard.
 
     After the first block that holds a key of `checks` go its value's assertions. A block with
     a file's name goes to that file.

@@ -1,0 +1,104 @@
+"""On Ray's workers: the same results, and nothing but messages."""
+
+import functools
+import itertools
+import os
+import sys
+from pathlib import Path
+
+import joblib
+import pytest
+from environments import ROOT, page_script, run
+
+import phylozoo_parallel
+from phylozoo_parallel import ParallelConfig
+
+ray = pytest.importorskip("ray")
+np = pytest.importorskip("numpy")
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster(tmp_path_factory):
+    from ray.util.joblib import register_ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # or it leaves a token in the home directory
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # So that workers find this module: they have a path of their own.
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        register_ray()
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture
+def executor():
+    with joblib.parallel_config(backend="ray"):
+        yield ParallelConfig("multiprocessing").get_executor()
+
+
+def test_results_and_their_order(executor):
+    step = 3
+    assert list(executor.map(lambda x: x * step, range(500))) == list(range(0, 1500, 3))
+    assert list(executor.starmap(pow, [(2, 3)] * 9, 2)) == [8] * 9
+
+
+def test_none_means_all_of_rays_workers(executor, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert executor.n_jobs == 2
+    assert os.getpid() not in set(executor.map(lambda _: os.getpid(), range(9), 1))
+
+
+def test_endless_input_and_an_early_end(executor):
+    results = executor.map(lambda x: x * x, itertools.count())
+    assert list(itertools.islice(results, 100)) == [x * x for x in range(100)]
+    results.close()
+    assert list(executor.map(abs, range(9))) == list(range(9))
+
+
+def test_an_error_comes_after_the_results_before_it(executor):
+    results = executor.map(lambda x: 12 // (5 - x), range(20), 2)
+    assert list(itertools.islice(results, 5)) == [2, 3, 4, 6, 12]
+    with pytest.raises(ZeroDivisionError) as raised:
+        next(results)
+    assert "item 5 = 5, in worker process" in str(raised.value.__cause__)
+
+
+def test_arrays_arrive_writable(executor):
+    captured = np.arange(1 << 20, dtype=float)
+
+    def add(captured, item):
+        item += captured
+        return item
+
+    items = [np.full(1 << 20, i, float) for i in range(4)]
+    for i, result in enumerate(executor.map(functools.partial(add, captured), items)):
+        np.testing.assert_array_equal(result, captured + i)
+
+
+def test_nothing_is_shared_with_the_workers_machines(executor, tmp_path, monkeypatch):
+    """Their directory is their own, and large data travels in messages."""
+    own = set(executor.map(lambda _: os.getcwd(), range(4), 1))
+    monkeypatch.chdir(tmp_path)
+    assert set(executor.map(lambda _: os.getcwd(), range(4), 1)) == own
+
+    def opened_while_unpickled(item, captured):
+        with open("/proc/self/maps") as maps:
+            return "memfd:phylozoo-parallel" in maps.read()
+
+    large = bytes(1 << 22)
+    func = functools.partial(opened_while_unpickled, captured=[np.ones(1 << 20), large])
+    assert set(executor.map(func, [large] * 4, 1)) == {False}
+
+
+def test_the_page(tmp_path):
+    page_script(tmp_path, page=ROOT / "docs" / "clusters.md")
+    done = run(
+        [sys.executable, tmp_path / "on_ray.py"],
+        tmp_path,
+        [Path(phylozoo_parallel.__file__).parents[1]],
+        variables={"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
+    )
+    assert done.stdout == "5050\n"
