@@ -26,7 +26,7 @@ class TestSalvage:
         chunk = Chunk(100, list(range(size)), losses)
         chunk.progress = progress
         chunk.late = late
-        again, failed = salvage(chunk, self.DEAD, Options(None, retries, 2.0))
+        again, failed = salvage(chunk, self.DEAD, Options(None, retries, 2.0, False))
         return [(part.first, list(part.items), part.losses) for part in again], failed
 
     def test_what_had_not_begun_runs_again_at_no_cost(self):
@@ -98,7 +98,7 @@ def test_one_death_costs_nothing_but_time(tmp_path, caplog, chunksize):
     assert told
     assert all(record.levelno == logging.WARNING for record in told)
     assert "(exit code 3)" in told[0].getMessage()
-    assert "run again" in told[0].getMessage()
+    assert "run again: item" in told[0].getMessage()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import mmap
 import os
 import signal
 import threading
+from collections import deque
 from contextlib import suppress
 from functools import lru_cache
 from time import monotonic_ns
@@ -96,7 +97,8 @@ class OwnBoard(Board):
         self._pipe = os.pipe()
         self.lifeline = name_of(self._pipe[0])
         self._free_slots = list(range(MAPS))
-        self._free_cells = list(range(0, 2 * CHUNKS, 2))
+        # The longest free comes first: a worker about to be killed may write to its cell yet.
+        self._free_cells = deque(range(0, 2 * CHUNKS, 2))
 
     def take_map(self, key: int) -> int | None:
         """Note that a map is wanted; return its slot, or None if there is no place left."""
@@ -115,7 +117,7 @@ class OwnBoard(Board):
     def take_cell(self) -> int | None:
         """Return a free cell for a chunk, or None if there is no place left."""
         try:
-            cell = self._free_cells.pop()
+            cell = self._free_cells.popleft()
         except IndexError:
             return None
         self.cells[cell] = 0
@@ -126,7 +128,7 @@ class OwnBoard(Board):
         self._free_cells.append(cell)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _own: OwnBoard | None = None
 
 
@@ -172,4 +174,4 @@ def forget() -> None:
     global _own, _lock
     if _own is not None:
         _own.keys = memoryview(bytearray(_own.keys)).cast("Q")
-    _own, _lock = None, threading.Lock()
+    _own, _lock = None, threading.RLock()

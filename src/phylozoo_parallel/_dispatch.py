@@ -13,6 +13,7 @@ Everything but the callback's ``put`` happens in the thread that calls ``map`` o
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import warnings
 from collections import deque
@@ -134,6 +135,7 @@ class _Map:
         options: Options,
         ordered: bool,
     ) -> None:
+        self.pid = os.getpid()
         self.engine = engine
         self.transport = transport
         self.items = items
@@ -229,6 +231,11 @@ class _Map:
 
     def fill(self) -> None:
         """Send chunks until the window is full, the input ends or too much is piled up."""
+        if os.getpid() != self.pid:
+            raise RuntimeError(
+                "the results of a map of the parent process cannot be read in a forked child, "
+                "which its workers do not answer; start another map in the child"
+            )
         while len(self.flying) < self.engine.window:
             if self.again:
                 chunk = self.again.popleft()
@@ -380,8 +387,7 @@ class _Map:
         if failed:
             self.fail(*failed)
         elif begun:
-            last = chunk.first + len(chunk.items) - 1
-            _log.warning("%s; items %d to %d run again", death, chunk.first, last)
+            _log.warning("%s; run again: %s", death, _recovery.told(chunk))
             if not begun.pid:  # nobody knows which chunk it ran: one at a time, then
                 self.engine.window = 1
 

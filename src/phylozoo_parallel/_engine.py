@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.util import Finalize
+from time import sleep
 from typing import Any
 
 import joblib
@@ -45,6 +46,12 @@ IDLE_THREAD_POOLS = 4
 
 LOST = (BrokenProcessPool, ShutdownExecutorError)
 """What loky raises for the tasks of a pool whose workers are gone."""
+
+JOBLIB_THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
+"""Names of the threads that no map must wait in."""
+
+_here = threading.local()
+"""``_here.busy`` is true while this thread is inside joblib, which is not reentrant."""
 
 _no_context = (LokyBackend(nesting_level=0), None)
 _lock = threading.RLock()
@@ -108,6 +115,8 @@ class _Pool:
     def open(self, workers: int) -> None:
         # joblib runs a single worker's work in the caller; with two, it stays in workers.
         self.parallel.n_jobs = max(workers, 2)
+        if isinstance(self.parallel._backend, LokyBackend):
+            _resize(self.parallel.n_jobs)
         with _workers_deaf_to_interrupts():
             self.parallel.__enter__()
         self.backend = self.parallel._backend
@@ -227,6 +236,10 @@ class _ThreadEngine(Engine):
     def end_workers(self) -> None:
         self._retire(self.workers)
 
+    def look_after(self) -> None:
+        if not self._pool.backend._get_pool()._terminate.still_active():
+            raise RuntimeError("the worker threads have ended in the interpreter's shutdown")
+
     def _retire(self, lost: int) -> None:
         with _lock:
             if _threads.get(self.workers) is self._pool:
@@ -252,6 +265,7 @@ class _ProcessEngine(Engine):
             lost = isinstance(future.exception(), LOST)
             done(pool.lost(executor) if lost else future)
 
+        _here.busy = True
         try:
             pool.backend.submit(self._batch(func, arguments), callback=landed)
         except LOST:
@@ -260,13 +274,15 @@ class _ProcessEngine(Engine):
                 if pool.backend._workers is executor:
                     pool.open(executor._max_workers)
             done(loss)
+        finally:
+            _here.busy = False
 
     def end_worker(self, pid: int) -> None:
         if pid in self._pool.backend._workers._processes:
             os.kill(pid, signal.SIGKILL)
 
     def end_workers(self) -> None:
-        self._pool.backend._workers.shutdown(kill_workers=True)
+        self._pool.backend._workers.terminate(kill_workers=True)
 
     def look_after(self) -> None:
         # When a worker dies while it sends, joblib waits for the rest for ever, as the pipe is
@@ -394,9 +410,17 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
         None inside a worker, where maps run sequentially.
     """
     context, count = _context()
-    if _inside_worker(kind, wanted, context):
+    if _inside_worker(kind, wanted, context) or _inside_joblib():
         return None
     workers = _worker_count(kind, wanted, context, count)
+    _here.busy = True
+    try:
+        return _open_engine(kind, workers, context)
+    finally:
+        _here.busy = False
+
+
+def _open_engine(kind: str, workers: int, context: Any) -> Engine | None:
     with _lock:
         if kind == "threads":
             return _ThreadEngine(_thread_pool(workers), workers)
@@ -450,6 +474,11 @@ def _inside_worker(kind: str, wanted: int | None, context: Any) -> bool:
     return nested or (kind == "processes" and multiprocessing.current_process().daemon)
 
 
+def _inside_joblib() -> bool:
+    """Tell whether a finalizer that the garbage collector runs has come upon joblib at work."""
+    return getattr(_here, "busy", False) or threading.current_thread().name in JOBLIB_THREADS
+
+
 def _thread_pool(workers: int) -> _Pool:
     pool = _threads.pop(workers, None)
     if pool is None:
@@ -495,6 +524,23 @@ def _process_pool(workers: int, context: Any) -> _Pool:
         pool.close()
         pool.open(size)
     return pool
+
+
+def _resize(workers: int) -> None:
+    """Resize joblib's idle pool; joblib's own way waits for ever if a worker dies meanwhile."""
+    executor: Any = reusable_executor._executor
+    if executor is not None and executor._flags.shutdown:
+        executor.terminate(kill_workers=True)  # or its folders stay until the program ends
+        return
+    if executor is None or executor._pending_work_items:
+        return
+    with executor._submit_resize_lock, suppress(ValueError):  # it broke: its queue is closed
+        with executor._processes_management_lock:
+            for _ in range(workers, len(executor._processes)):
+                executor._call_queue.put(None)
+            executor._max_workers = workers
+        while len(executor._processes) > workers and not executor._flags.shutdown:
+            sleep(0.001)
 
 
 @contextmanager

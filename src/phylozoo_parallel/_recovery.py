@@ -55,9 +55,8 @@ def salvage(
     elif chunk.losses >= options.retries:
         how = dead.get(at.pid, "how is unknown") if guilty else "with another one of its pool"
         error = WorkerLostError(
-            f"{_named(chunk, at)}: its worker process died ({how}), for the "
-            f"{chunk.losses + 1}. time, and retries={options.retries} allows no more; usual "
-            "causes are a crash in compiled code and too little memory"
+            f"{_named(chunk, at)}: its worker process died ({how}), and retries={options.retries} "
+            "allows no more; usual causes are a crash in compiled code and too little memory"
         )
     before = [Chunk(first, items[:begin])] if begin and options.retries else []
     if error:
@@ -85,3 +84,9 @@ def _named(chunk: Chunk, at: Progress) -> str:
     if end - begin == 1:
         return f"item {chunk.first + begin} = {short(chunk.items[begin])}"
     return f"one of the items {chunk.first + begin} to {chunk.first + end - 1}"
+
+
+def told(chunk: Chunk) -> str:
+    """Name the items of a chunk."""
+    last = chunk.first + len(chunk.items) - 1
+    return f"items {chunk.first} to {last}" if last > chunk.first else f"item {last}"

@@ -1,0 +1,366 @@
+"""Maps beside maps, inside maps and in unusual places: right results or one clear error."""
+
+import itertools
+import os
+import re
+import threading
+import time
+
+import pytest
+
+from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, WorkerLostError
+
+PARALLEL = ["threading", "multiprocessing"]
+
+
+def at_once(*jobs):
+    """Run jobs in threads of their own; return what each returned."""
+    barrier, results = threading.Barrier(len(jobs)), {}
+
+    def run(number, job):
+        barrier.wait()
+        results[number] = job()
+
+    threads = [threading.Thread(target=run, args=one) for one in enumerate(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [results[number] for number in range(len(jobs))]  # KeyError: that one raised
+
+
+def many_maps(executor, number, count=50):
+    """Run maps of several sizes; return the sizes of those that went wrong."""
+
+    def wrong(size):
+        results = executor.map(lambda x: (number, size, -x), range(size))
+        return list(results) != [(number, size, -x) for x in range(size)]
+
+    return [
+        size for size in itertools.islice(itertools.cycle([0, 1, 2, 7, 40]), count) if wrong(size)
+    ]
+
+
+class TestThreads:
+    def test_fifty_maps_each_on_one_executor(self, workers):
+        assert at_once(*[lambda n=n: many_maps(workers, n) for n in range(8)]) == 8 * [[]]
+
+    @pytest.mark.parametrize("backend", PARALLEL)
+    def test_fifty_maps_each_on_executors_of_their_own(self, backend):
+        executors = [ParallelConfig(backend, n_jobs=1 + n % 4).get_executor() for n in range(8)]
+        jobs = [lambda n=n, one=one: many_maps(one, n) for n, one in enumerate(executors)]
+        assert at_once(*jobs) == 8 * [[]]
+
+    def test_both_backends(self, threads, processes):
+        jobs = [lambda n=n, one=[threads, processes][n % 2]: many_maps(one, n) for n in range(8)]
+        assert at_once(*jobs) == 8 * [[]]
+
+    def test_an_iterator_that_changes_hands(self, workers):
+        """It is started in one thread and read in others, one after the other."""
+        results = workers.map(lambda x: -x, range(300), 7)
+        read = []
+        for _ in range(10):
+            at_once(lambda: read.extend(itertools.islice(results, 30)))
+        assert read == [-x for x in range(300)]
+
+
+class TestInterleaved:
+    def test_two_of_one_executor(self, workers):
+        pairs = zip(
+            workers.map(lambda x: -x, range(500)), workers.map(str, itertools.count()), strict=False
+        )
+        assert list(pairs) == [(-x, str(x)) for x in range(500)]
+
+    def test_one_feeds_the_other(self, workers):
+        doubled = workers.map(lambda x: 2 * x, workers.map(lambda x: x + 1, range(500)))
+        assert list(doubled) == [2 * (x + 1) for x in range(500)]
+
+    def test_of_both_backends(self, threads, processes):
+        chain = threads.map(lambda x: -x, processes.map(lambda x: x + 1, range(300)))
+        pairs = zip(chain, processes.starmap(pow, ((x, 2) for x in range(300)), 3), strict=True)
+        assert list(pairs) == [(-(x + 1), x * x) for x in range(300)]
+
+    def test_one_that_fails_beside_one_that_does_not(self, workers):
+        good, bad = (
+            workers.map(abs, range(100), 1),
+            workers.map(lambda x: 1 // (5 - x), range(9), 1),
+        )
+        pairs, read = zip(good, bad, strict=True), []
+        with pytest.raises(ZeroDivisionError):
+            read.extend(pair for pair in pairs)
+        assert read == [(0, 0), (1, 0), (2, 0), (3, 0), (4, 1)]
+        assert next(good) == 6  # zip had taken the one before
+        assert list(good) == list(range(7, 100))
+
+
+DEEP = """
+import itertools, os, sys, warnings
+from phylozoo_parallel import ParallelConfig
+warnings.simplefilter("error")
+
+def level(backends, n_jobs, x):
+    if not backends:
+        return [(x, os.getpid())]
+    executor = ParallelConfig(backends[0], n_jobs=n_jobs).get_executor()
+    inner = executor.map(lambda y: level(backends[1:], n_jobs, 3 * x + y), range(3))
+    return [one for found in inner for one in found]
+
+def main(n_jobs):
+    for backends in itertools.product(["threading", "multiprocessing"], repeat=3):
+        found = level(backends, n_jobs, 0)
+        assert [x for x, _ in found] == list(range(27)), (backends, found)
+        pids = {pid for _, pid in found}
+        # A map inside a worker stays in its process.
+        assert (os.getpid() not in pids) == (backends[0] == "multiprocessing"), (backends, pids)
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
+    print("done")
+"""
+
+
+class TestDeep:
+    @pytest.mark.parametrize("n_jobs", [2, -1])
+    @pytest.mark.parametrize("cores", [None, 16])
+    def test_three_levels(self, run_script, monkeypatch, n_jobs, cores):
+        """Also on a machine that claims more cores, where joblib sizes its pools otherwise."""
+        if cores:
+            monkeypatch.setenv("LOKY_MAX_CPU_COUNT", str(cores))
+        done = run_script(DEEP, n_jobs)
+        assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+MANY_CORES = """
+import itertools, threading
+from joblib.externals.loky import reusable_executor
+from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
+
+alive = MultiprocessingExecutor(2).map(abs, itertools.count())
+assert next(alive) == 0
+before = set(reusable_executor._executor._processes)
+
+def use(n):
+    for kind in MultiprocessingExecutor, ThreadingExecutor:
+        for size in 0, 1, 30, 300:
+            results = kind(n).map(lambda x: (n, x), range(size))
+            right.append(list(results) == [(n, x) for x in range(size)])
+
+right = []
+threads = [threading.Thread(target=use, args=(1 + n % 4,)) for n in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert right == [True] * 64
+assert set(reusable_executor._executor._processes) == before  # nobody restarted the pool
+assert list(itertools.islice(alive, 100)) == list(range(1, 101))
+alive.close()
+numbers = MultiprocessingExecutor(3).map(abs, range(99))
+names = MultiprocessingExecutor(5).map(str, range(99))
+assert list(zip(numbers, names)) == [(x, str(x)) for x in range(99)]
+"""
+
+
+def test_many_worker_counts_on_many_cores(run_script, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "16")
+    assert run_script(MANY_CORES).stderr == ""
+
+
+class TestUnusualPlaces:
+    @pytest.mark.parametrize("backend", PARALLEL)
+    def test_in_a_finalizer(self, run_script, backend):
+        """Of an object that goes when its last name does."""
+        done = run_script(
+            """
+            import itertools, sys
+            from phylozoo_parallel import ParallelConfig
+
+            executor = ParallelConfig(sys.argv[1], n_jobs=2).get_executor()
+
+            class Late:
+                def __del__(self):
+                    print(list(executor.map(abs, [-1, -2, -3])))
+
+            one = Late()
+            del one
+            results = executor.map(lambda x: -x, range(50), 1)
+            for x in range(10):
+                assert next(results) == -x
+                Late()
+            results.close()
+            """,
+            backend,
+        )
+        assert (set(done.stdout.splitlines()), done.stderr) == ({"[1, 2, 3]"}, "")
+
+    @pytest.mark.parametrize("state", ["cold", "warm", "in use"])
+    @pytest.mark.parametrize("backend", PARALLEL)
+    def test_in_an_atexit_hook(self, run_script, backend, state):
+        """Where joblib starts no work any more, that is said; the program ends all the same."""
+        done = run_script(
+            """
+            import atexit, itertools, sys, threading
+            from phylozoo_parallel import ParallelConfig
+
+            executor = ParallelConfig(sys.argv[1], n_jobs=2).get_executor()
+
+            def late():
+                try:
+                    results = alive if sys.argv[2] == "in use" else executor.map(abs, range(9))
+                    print(sum(itertools.islice(results, 1, 10**5)))
+                except RuntimeError as error:
+                    print("told:", error)
+
+            atexit.register(late)
+            if sys.argv[2] != "cold":
+                list(executor.map(abs, range(9)))
+            if sys.argv[2] == "in use":
+                alive = executor.map(abs, itertools.count())
+                next(alive)
+            """,
+            backend,
+            state,
+        )
+        assert done.stdout == "36\n" or re.match("told: .*shutdown\n", done.stdout)
+
+    @pytest.mark.parametrize("backend", PARALLEL)
+    def test_in_children_of_multiprocessing_fork(self, run_script, backend):
+        """Several at once, while the parent's own map goes on."""
+        run_script(
+            """
+            import itertools, multiprocessing, sys, warnings
+            warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+            from phylozoo_parallel import ParallelConfig
+
+            def child(number, queue):
+                executor = ParallelConfig(sys.argv[1], n_jobs=2).get_executor()
+                queue.put((number, list(executor.map(lambda x: number * x, range(30)))))
+
+            if __name__ == "__main__":
+                executor = ParallelConfig(sys.argv[1], n_jobs=2).get_executor()
+                alive = executor.map(abs, itertools.count())
+                assert next(alive) == 0
+                context = multiprocessing.get_context("fork")
+                queue = context.SimpleQueue()
+                children = [context.Process(target=child, args=(n, queue)) for n in range(3)]
+                for one in children:
+                    one.start()
+                found = dict(queue.get() for _ in children)
+                assert found == {n: [n * x for x in range(30)] for n in range(3)}
+                assert list(itertools.islice(alive, 100)) == list(range(1, 101))
+                for one in children:
+                    one.join(30)
+                assert [one.exitcode for one in children] == [0, 0, 0]
+            """,
+            backend,
+        )
+
+    @pytest.mark.parametrize("backend", PARALLEL)
+    def test_a_forked_child_that_reads_its_parents_map(self, run_script, backend):
+        """Its workers answer to the parent alone: the child is told, and does not wait for ever."""
+        run_script(
+            """
+            import itertools, os, sys, warnings
+            warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+            from phylozoo_parallel import ParallelConfig
+
+            executor = ParallelConfig(sys.argv[1], n_jobs=2).get_executor()
+            parents = executor.map(abs, itertools.count())
+            assert next(parents) == 0
+            child = os.fork()
+            if not child:
+                try:
+                    list(itertools.islice(parents, 10**6))
+                except RuntimeError as error:
+                    assert "forked child" in str(error)
+                    assert list(executor.map(abs, [-1, -2])) == [1, 2]
+                    os._exit(0)
+                os._exit(1)
+            assert os.waitpid(child, 0)[1] == 0
+            assert list(itertools.islice(parents, 5000)) == list(range(1, 5001))
+            """,
+            backend,
+        )
+
+
+def dies(directory, name, times):
+    """End this worker, the first `times` that this is called."""
+    for time_ in range(times):
+        try:
+            os.close(os.open(directory / f"{name}-{time_}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        os._exit(7)
+
+
+class TestDeaths:
+    """Maps share a pool, which falls as a whole when a worker of it dies."""
+
+    @pytest.mark.parametrize("n_jobs", [1, 2, 4])
+    def test_only_count_against_items_of_their_own_map(self, n_jobs, tmp_path, wait_until):
+        """The neighbour's first item is lost three times, and allows one."""
+        third = tmp_path / "5-2"
+
+        def mortal(x):
+            if x == 5 and not third.exists():
+                count = len(list(tmp_path.glob("5-*")))
+                wait_until(lambda: len(list(tmp_path.glob("begun-*"))) > count)
+                dies(tmp_path, x, 3)
+            return -x
+
+        def struck(x):
+            if x == 0:
+                (tmp_path / f"begun-{os.getpid()}").touch()
+                wait_until(third.exists)
+            return -x
+
+        beside = MultiprocessingExecutor(2, retries=1).map(struck, range(20), 1)
+        results = MultiprocessingExecutor(n_jobs, retries=3).map(mortal, range(10), 1)
+        assert at_once(lambda: list(results), lambda: list(beside)) == [
+            [-x for x in range(10)],
+            [-x for x in range(20)],
+        ]
+        assert len(list(tmp_path.glob("begun-*"))) >= 3
+
+    def test_end_the_map_of_the_guilty_item_alone(self, tmp_path, caplog):
+        def deadly(x):
+            if x == 3:
+                os._exit(7)
+            return -x
+
+        beside = MultiprocessingExecutor(2).map(lambda x: time.sleep(0.02) or -x, range(100), 1)
+        results = MultiprocessingExecutor(2, retries=1).map(deadly, range(10), 1)
+
+        def read():
+            with pytest.raises(WorkerLostError, match=r"item 3 = 3.*exit code 7"):
+                list(results)
+
+        assert at_once(read, lambda: list(beside)) == [None, [-x for x in range(100)]]
+
+    def test_leave_worker_threads_alone(self, threads, processes, tmp_path):
+        beside = threads.map(lambda x: time.sleep(0.01) or -x, range(100), 1)
+        mortal = processes.map(lambda x: dies(tmp_path, "once", 1) or -x, range(10), 1)
+        assert at_once(lambda: list(mortal), lambda: list(beside)) == [
+            [-x for x in range(10)],
+            [-x for x in range(100)],
+        ]
+
+    def test_while_the_pool_is_resized(self, run_script):
+        """Joblib's own way to resize waits for ever for a worker that died meanwhile."""
+        run_script(
+            """
+            import os, signal, threading, time
+            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            def kill(pid):
+                os.kill(pid, signal.SIGKILL)
+
+            for delay in 0.001, 0.002, 0.003:
+                for n_jobs in 2, 3:
+                    executor = MultiprocessingExecutor(n_jobs, retries=100)
+                    assert list(executor.map(abs, range(20), 1)) == list(range(20))
+                    victim = min(reusable_executor._executor._processes)
+                    threading.Timer(delay, kill, (victim,)).start()
+            """
+        )
