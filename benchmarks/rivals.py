@@ -33,6 +33,10 @@ def ours(kind, workers=WORKERS):
     return ParallelConfig(KINDS[kind], workers).get_executor().map
 
 
+def ours_unordered():
+    return ParallelConfig("multiprocessing", WORKERS).get_executor().map_unordered
+
+
 def ours_from_config(kind, workers=WORKERS):
     config = ParallelConfig(KINDS[kind], workers)
     return lambda func, items: config.get_executor().map(func, items)

@@ -208,6 +208,20 @@ ALL = [
         **UNEVEN,
     ),
     Row(
+        "first-result",
+        "the first result of 40 items, of which the first takes 100 times as long, processes",
+        make=lambda size: [0.005 * size] + [0.002] * (size - 1),
+        run=lambda map, items: [next(iter(map(work.spin, items))) > 0],
+        candidates={
+            "ours unordered": rivals.ours_unordered,
+            "in order": partial(rivals.ours, "processes"),
+        },
+        targets={"in order": 1.0},
+        size=40,
+        quick=4,
+        repeat=15,
+    ),
+    Row(
         "captured-dict",
         "partial(f, dict of 1,000,000) over 64 items, processes",
         make=lambda size: {key: key for key in range(size)},

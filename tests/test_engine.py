@@ -4,10 +4,13 @@ A name that joblib does not export may change with any release of joblib: the fi
 this module tells which one did.
 """
 
+import contextlib
 import itertools
+import os
 import pickle
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import cloudpickle
 import joblib.parallel
@@ -23,7 +26,12 @@ from joblib._parallel_backends import (
 from joblib.externals.loky import process_executor, reusable_executor
 from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config, get_active_backend
 
-from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
+from phylozoo_parallel import (
+    MultiprocessingExecutor,
+    ParallelConfig,
+    ThreadingExecutor,
+    _engine,
+)
 
 pytestmark = pytest.mark.core
 
@@ -218,6 +226,57 @@ class TestLokysExecutor:
         executor.shutdown()
         assert executor._flags.shutdown is True
 
+    def test_tells_how_workers_ended_while_the_others_run(self, executor):
+        """Tasks are told of a death before loky kills the rest of the pool."""
+        seen = {}
+
+        def look(future):
+            processes = list(executor._processes.values())
+            seen["codes"] = [process.exitcode for process in processes]
+            seen["error"] = future.exception()
+
+        executor.submit(os._exit, 3).add_done_callback(look)
+        with contextlib.suppress(BrokenProcessPool):
+            executor.submit(time.sleep, 60).result(60)
+        assert isinstance(seen["error"], BrokenProcessPool)
+        assert sorted(seen["codes"], key=str) == [3, None]
+        assert isinstance(executor._flags.broken, BrokenProcessPool)
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(abs, 1)
+
+    def test_ends_at_once_with_what_waits_in_line(self, executor):
+        futures = [executor.submit(time.sleep, 60) for _ in range(20)]
+        while executor._work_ids.qsize():
+            executor._work_ids.get_nowait()
+        executor.terminate(kill_workers=True)
+        errors = {type(future.exception(60)) for future in futures}
+        assert errors == {process_executor.ShutdownExecutorError}
+        with pytest.raises(process_executor.ShutdownExecutorError):
+            executor.submit(abs, 1)
+
+    def test_has_what_resizing_needs(self, executor):
+        executor.submit(abs, 1).result(60)
+        with executor._submit_resize_lock, executor._processes_management_lock:
+            assert executor._call_queue.put
+            assert executor._result_queue._writer.fileno() > 0
+
+    def test_names_its_threads(self, executor):
+        executor.submit(abs, 1).result(60)
+        names = {thread.name for thread in threading.enumerate()}
+        assert names >= _engine.JOBLIB_THREADS
+
+    def test_its_exit_hook_runs_after_one_that_is_registered_later(self, run_script):
+        """It waits for what runs; ours ends that."""
+        done = run_script(
+            """
+            import threading, time
+            from joblib.externals.loky import get_reusable_executor
+            future = get_reusable_executor(2).submit(time.sleep, 0.5)
+            threading._register_atexit(lambda: print(future.done()))
+            """
+        )
+        assert done.stdout == "False\n"
+
     def test_its_leak_guard_reads_a_global(self):
         """Which the workers raise by what they hold on purpose."""
         assert process_executor._MAX_MEMORY_LEAK_SIZE >= 1
@@ -236,6 +295,17 @@ class TestLokysExecutor:
             assert modules == {"joblib.externals.loky.backend.process"}, modules
             """
         )
+
+
+class TestThreadPool:
+    def test_grows(self):
+        with Parallel(n_jobs=2, backend=ThreadingBackend(nesting_level=0)) as parallel:
+            pool = parallel._backend._get_pool()
+            assert pool._terminate.still_active()
+            pool._processes += 1
+            pool._repopulate_pool()
+            assert len(pool._pool) == 3
+        assert not pool._terminate.still_active()
 
 
 class TestManyAtOnce:

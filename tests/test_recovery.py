@@ -14,8 +14,6 @@ from phylozoo_parallel._checks import Options
 from phylozoo_parallel._recovery import salvage
 from phylozoo_parallel._transport import Chunk
 
-pytestmark = pytest.mark.core
-
 
 class TestSalvage:
     """The rule itself, on chunks that no process has seen."""

@@ -191,6 +191,17 @@ def test_a_program_that_ends_leaves_no_worker(start, tmp_path, wait_until, func,
     wait_until(lambda: not alive(program.workers()), 50)
 
 
+def test_a_program_that_leaves_many_maps_behind_ends_without_a_word(start):
+    code = """
+    results = [executor.map(time.sleep, [600] * 50) for _ in range(6)]
+    for each in results:
+        each.close()
+    """
+    program = start("multiprocessing", code)
+    assert program.end() == ("", "")
+    assert program.process.returncode == 0
+
+
 @pytest.mark.parametrize("how", ["at its last line", "with an error"])
 def test_threads_do_not_hold_up_the_end_of_a_program(start, how):
     statement, status = ENDS[how]

@@ -84,10 +84,9 @@ def test_a_thread_is_left_behind(chunksize):
 
 
 def test_maps_on_the_pool_of_a_thread_left_behind_go_on():
-    one = ThreadingExecutor(1)
-    neighbour = one.map(sleeps, range(20))
+    neighbour = ThreadingExecutor(2).map(sleeps, range(20), chunksize=1)
     with pytest.raises(TimeoutError):
-        list(ThreadingExecutor(1, timeout=0.5).map(sleeps, [30]))
+        list(ThreadingExecutor(2, timeout=0.5).map(sleeps, [30, 30]))
     assert list(neighbour) == list(range(20))
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.util import Finalize
+from queue import Empty
 from time import sleep
 from typing import Any
 
@@ -231,21 +232,20 @@ class _ThreadEngine(Engine):
     ends_workers = True
 
     def end_worker(self, pid: int) -> None:
-        self._retire(1)
+        self.end_workers()
 
     def end_workers(self) -> None:
-        self._retire(self.workers)
-
-    def look_after(self) -> None:
-        if not self._pool.backend._get_pool()._terminate.still_active():
-            raise RuntimeError("the worker threads have ended in the interpreter's shutdown")
-
-    def _retire(self, lost: int) -> None:
         with _lock:
             if _threads.get(self.workers) is self._pool:
                 del _threads[self.workers]
             self._pool.kept = False
-            self._pool.backend._get_pool()._processes += lost  # for the maps that are on it
+            threads = self._pool.backend._get_pool()
+            threads._processes += self.workers  # for the other maps that are on it
+            threads._repopulate_pool()
+
+    def look_after(self) -> None:
+        if not self._pool.backend._get_pool()._terminate.still_active():
+            raise RuntimeError("the worker threads have ended in the interpreter's shutdown")
 
 
 class _ProcessEngine(Engine):
@@ -282,7 +282,7 @@ class _ProcessEngine(Engine):
             os.kill(pid, signal.SIGKILL)
 
     def end_workers(self) -> None:
-        self._pool.backend._workers.terminate(kill_workers=True)
+        _end(self._pool.backend._workers)
 
     def look_after(self) -> None:
         # When a worker dies while it sends, joblib waits for the rest for ever, as the pipe is
@@ -568,7 +568,15 @@ def _end_what_runs() -> None:
     """End, when the program ends, the workers that still run a chunk of an unfinished map."""
     executor = reusable_executor._executor
     if executor is not None and executor._pending_work_items:
-        executor.shutdown(kill_workers=True)
+        _end(executor)
+
+
+def _end(executor: Any) -> None:
+    # First what waits in line: joblib's thread would stumble over it.
+    with suppress(Empty):
+        while True:
+            executor._work_ids.get_nowait()
+    executor.terminate(kill_workers=True)  # cleans up, unlike shutdown
 
 
 def _shut_down() -> None:
