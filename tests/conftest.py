@@ -100,7 +100,8 @@ def run_python(*args, timeout=60, stdin=""):
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)  # prints the stack of every thread
-            process.wait(10)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # nobody reads its stderr
+                process.wait(10)
             status = f"none within {timeout} s"
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)  # whatever it left behind

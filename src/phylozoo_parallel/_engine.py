@@ -25,14 +25,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.util import Finalize
 from queue import Empty
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
+from weakref import WeakSet
 
 import joblib
 import joblib.parallel
 from joblib import Parallel
 from joblib._parallel_backends import LokyBackend, MultiprocessingBackend, SequentialBackend
-from joblib.externals.loky import reusable_executor
+from joblib.externals.loky import process_executor, reusable_executor
+from joblib.externals.loky.backend.utils import kill_process_tree
 from joblib.externals.loky.process_executor import ShutdownExecutorError
 from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config
 
@@ -44,6 +46,9 @@ LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 
 IDLE_THREAD_POOLS = 4
 """Pools of worker threads, of different sizes, that stay open; more while maps use them."""
+
+LEAVE = 2.0
+"""Seconds that workers have to end when the program does, unless a thread still needs them."""
 
 LOST = (BrokenProcessPool, ShutdownExecutorError)
 """What loky raises for the tasks of a pool whose workers are gone."""
@@ -57,7 +62,8 @@ _here = threading.local()
 _no_context = (LokyBackend(nesting_level=0), None)
 _lock = threading.RLock()
 _processes: _Pool | None = None
-_exit_is_prepared = False
+_leaves_with: Any = None
+"""The executor of processes that :func:`_leave` was last registered for."""
 _threads: dict[int, _Pool] = {}
 _lent: dict[int, _Pool] = {}
 """On backends of the user's contexts, by the backend's id; open while a map uses them."""
@@ -97,7 +103,7 @@ class _Pool:
         self.parallel = Parallel(
             backend=backend, prefer=None, require=None, batch_size=1, pre_dispatch="all"
         )
-        self.users: set[Engine] = set()
+        self.users: WeakSet[Engine] = WeakSet()
         self.kept = True
         """Whether it stays open for the next map; otherwise it closes with its last one."""
         self.calling = threading.Lock()
@@ -114,6 +120,8 @@ class _Pool:
         return self.loss[1]
 
     def open(self, workers: int) -> None:
+        global _leaves_with
+        _fill_streams()
         # joblib runs a single worker's work in the caller; with two, it stays in workers.
         self.parallel.n_jobs = max(workers, 2)
         if isinstance(self.parallel._backend, LokyBackend):
@@ -128,6 +136,10 @@ class _Pool:
             # An empty batch has the workers start while this process does other things.
             with _workers_deaf_to_interrupts(), suppress(*LOST):
                 self.backend.submit(BatchedCalls([], self.nested))
+            if _leaves_with is not self.backend._workers:
+                # loky registers a hook for each executor; the latest registered runs first.
+                threading._register_atexit(_leave)  # type: ignore[attr-defined]
+                _leaves_with = self.backend._workers
 
     def close(self) -> None:
         self.backend.stop_call()
@@ -290,7 +302,7 @@ class _ProcessEngine(Engine):
         executor: Any = self._pool.backend._workers
         if executor._flags.shutdown:
             return
-        died = [p for p in list(executor._processes.values()) if p.exitcode]
+        died = [p for p in list(executor._processes.values()) if p.exitcode is not None]
         if died and self._ailing is not executor:  # joblib may be about to notice
             self._ailing = executor
         elif died:
@@ -493,7 +505,7 @@ def _thread_pool(workers: int) -> _Pool:
 
 def _process_pool(workers: int, context: Any) -> _Pool:
     """Share joblib's own pool of processes, and resize it only when nobody uses it."""
-    global _processes, _exit_is_prepared
+    global _processes
     settings = _loky_settings(context)
     current = reusable_executor._executor
     open_now = current is not None and not current._flags.shutdown
@@ -514,10 +526,6 @@ def _process_pool(workers: int, context: Any) -> _Pool:
             # A child of multiprocessing joins its own children before loky ends them.
             Finalize(None, _shut_down, exitpriority=100)
         _processes = pool = _Pool(own, size, settings)
-        if not _exit_is_prepared:
-            # Registered after loky's own, it runs before that one, which waits for what runs.
-            threading._register_atexit(_end_what_runs)  # type: ignore[attr-defined]
-            _exit_is_prepared = True
     elif not open_now:
         pool.open(size)  # without closing it, which would take it from the maps that use it
     elif not pool.users and (pool.backend._workers is not current or current._max_workers != size):
@@ -564,11 +572,46 @@ def _ended(code: int) -> str:
         return f"exit code {code}"
 
 
-def _end_what_runs() -> None:
-    """End, when the program ends, the workers that still run a chunk of an unfinished map."""
+def _fill_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr: no pipe of joblib's may be printed to."""
+    with suppress(OSError):
+        fd = os.open(os.devnull, os.O_RDWR)
+        while fd <= 2:
+            os.set_inheritable(fd, True)
+            fd = os.dup(fd)
+        os.close(fd)
+
+
+def _leave() -> None:
+    """
+    End, with the program, its workers: loky's own hook would wait for whatever they do.
+
+    A worker that dies while it waits for work takes the lock of the queue with it, and the
+    others never hear that they may go; one that dies while it answers leaves loky reading.
+    """
     executor = reusable_executor._executor
-    if executor is not None and executor._pending_work_items:
-        _end(executor)
+    manager = getattr(executor, "_executor_manager_thread", None)
+    if manager is None:
+        return
+    workers, pending = list(executor._processes.values()), executor._pending_work_items
+    threads = set(threading.enumerate()) - {threading.main_thread(), manager}
+    if pending and all(thread.daemon for thread in threads):
+        for worker in workers:  # nobody will read what they still do
+            kill_process_tree(worker)
+    answers = executor._result_queue._writer
+    process_executor._global_shutdown = True  # as loky's hook does
+    with executor._shutdown_lock:
+        executor._executor_manager_thread_wakeup.wakeup()
+    end = monotonic() + LEAVE
+    while manager.is_alive() and (
+        monotonic() < end or (pending and all(worker.is_alive() for worker in workers))
+    ):
+        manager.join(0.05)
+    if manager.is_alive():
+        for worker in workers:
+            kill_process_tree(worker)
+        answers.close()  # the last end of the pipe: loky reads no further
+        manager.join(LEAVE)
 
 
 def _end(executor: Any) -> None:

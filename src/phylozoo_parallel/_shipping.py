@@ -56,6 +56,11 @@ class Segment:
             os.fchmod(self.fd, 0o600)
         else:
             raise OSError("no memory that another process could open")
+        if self.fd <= 2:  # of a closed stdin, stdout or stderr: what is printed would go there
+            import fcntl  # where there are nameless files, there is this
+
+            low, self.fd = self.fd, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
+            os.close(low)
         self.name = name_of(self.fd)
 
     def write(self, parts: Sequence[Any]) -> tuple[int, ...]:
@@ -168,9 +173,9 @@ def pack(
     """
     if len(pieces) == 1 and len(pieces[0]) < large:
         return pieces[0], None
-    for place in (folder,) if folder else (None, tempfile.gettempdir()):
+    for find in (lambda: folder,) if folder else (lambda: None, tempfile.gettempdir):
         try:
-            segment = Segment(place)
+            segment = Segment(find())  # there may be no temporary directory, either
         except (OSError, AttributeError):  # O_TMPFILE is Linux's
             continue
         try:
