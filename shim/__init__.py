@@ -1,5 +1,8 @@
 """PhyloZoo's documented import path; all the code lives in :mod:`phylozoo_parallel`."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+import phylozoo_parallel as _ours
 from phylozoo_parallel import MultiprocessingExecutor as MultiprocessingExecutor
 from phylozoo_parallel import ParallelBackend as ParallelBackend
 from phylozoo_parallel import ParallelConfig as ParallelConfig
@@ -8,6 +11,10 @@ from phylozoo_parallel import PhyloZooTypeError as PhyloZooTypeError
 from phylozoo_parallel import PhyloZooValueError as PhyloZooValueError
 from phylozoo_parallel import SequentialExecutor as SequentialExecutor
 from phylozoo_parallel import ThreadingExecutor as ThreadingExecutor
+from phylozoo_parallel import progress as progress
+
+if _TYPE_CHECKING:
+    from phylozoo_parallel import WorkerLostError as WorkerLostError
 
 __all__ = [
     "MultiprocessingExecutor",
@@ -18,4 +25,10 @@ __all__ = [
     "PhyloZooValueError",
     "SequentialExecutor",
     "ThreadingExecutor",
+    "WorkerLostError",
+    "progress",
 ]
+
+
+def __getattr__(name: str) -> object:
+    return getattr(_ours, name)

@@ -30,7 +30,7 @@ from phylozoo_parallel import (
     MultiprocessingExecutor,
     ParallelConfig,
     ThreadingExecutor,
-    _engine,
+    _loky,
 )
 
 pytestmark = pytest.mark.core
@@ -263,7 +263,7 @@ class TestLokysExecutor:
     def test_names_its_threads(self, executor):
         executor.submit(abs, 1).result(60)
         names = {thread.name for thread in threading.enumerate()}
-        assert names >= _engine.JOBLIB_THREADS
+        assert names >= _loky.THREADS
 
     def test_its_exit_hook_runs_after_one_that_is_registered_later(self, run_script):
         """It waits for what runs; ours ends that."""

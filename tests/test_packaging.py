@@ -119,6 +119,7 @@ LAYERS = [
     {"_recovery"},
     {"_chunking", "_transport"},
     {"_engine"},
+    {"_loky"},
     {"_worker"},
     {"_board"},
     {"_shipping"},
@@ -173,8 +174,8 @@ def test_only_the_engine_leans_on_the_insides_of_joblib() -> None:
     import joblib
 
     public = [[name] for name in joblib.__all__]
-    assert insides("_engine")
-    assert not {name: insides(name) for name in SOURCES if name != "_engine" and insides(name)}
+    leaning = {name for name in SOURCES if insides(name)}
+    assert leaning == {"_engine", "_loky"}
 
 
 def lines_of_code(file: Path) -> int:
@@ -201,5 +202,5 @@ def lines_of_code(file: Path) -> int:
 def test_the_source_stays_small() -> None:
     sizes = {name: lines_of_code(file) for name, file in SOURCES.items()}
     assert sum(sizes.values()) > 500  # the count itself works
-    assert sum(sizes.values()) <= 1500, sizes
+    assert sum(sizes.values()) <= 2100, sizes
     assert max(sizes.values()) <= 350, sizes

@@ -27,7 +27,8 @@ from typing import Any, cast
 from phylozoo_parallel import _chunking, _progress, _recovery, _shipping
 from phylozoo_parallel._board import Progress
 from phylozoo_parallel._checks import Options
-from phylozoo_parallel._engine import Engine, WorkersLost
+from phylozoo_parallel._engine import Engine
+from phylozoo_parallel._loky import WorkersLost
 from phylozoo_parallel._transport import Chunk, InThread, ToProcess, UnpicklableItem
 from phylozoo_parallel._worker import STRIDE, Failure
 from phylozoo_parallel.errors import PhyloZooValueError, WorkerTraceback, line

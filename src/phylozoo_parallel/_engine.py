@@ -17,15 +17,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import select
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.util import Finalize
-from queue import Empty
-from time import monotonic, sleep
 from typing import Any
 from weakref import WeakSet
 
@@ -33,12 +29,10 @@ import joblib
 import joblib.parallel
 from joblib import Parallel
 from joblib._parallel_backends import LokyBackend, MultiprocessingBackend, SequentialBackend
-from joblib.externals.loky import process_executor, reusable_executor
-from joblib.externals.loky.backend.utils import kill_process_tree
-from joblib.externals.loky.process_executor import ShutdownExecutorError
+from joblib.externals.loky import reusable_executor
 from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config
 
-from phylozoo_parallel import _worker
+from phylozoo_parallel import _loky, _worker
 from phylozoo_parallel.errors import PhyloZooValueError
 
 LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
@@ -47,23 +41,12 @@ LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 IDLE_THREAD_POOLS = 4
 """Pools of worker threads, of different sizes, that stay open; more while maps use them."""
 
-LEAVE = 2.0
-"""Seconds that workers have to end when the program does, unless a thread still needs them."""
-
-LOST = (BrokenProcessPool, ShutdownExecutorError)
-"""What loky raises for the tasks of a pool whose workers are gone."""
-
-JOBLIB_THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
-"""Names of the threads that no map must wait in."""
-
 _here = threading.local()
 """``_here.busy`` is true while this thread is inside joblib, which is not reentrant."""
 
 _no_context = (LokyBackend(nesting_level=0), None)
 _lock = threading.RLock()
 _processes: _Pool | None = None
-_leaves_with: Any = None
-"""The executor of processes that :func:`_leave` was last registered for."""
 _threads: dict[int, _Pool] = {}
 _lent: dict[int, _Pool] = {}
 """On backends of the user's contexts, by the backend's id; open while a map uses them."""
@@ -75,22 +58,6 @@ class _Batch(BatchedCalls):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         batch = BatchedCalls(self.items, (self._backend, self._n_jobs))
         return pickle.loads, (pickle.dumps(batch, pickle.HIGHEST_PROTOCOL),)
-
-
-class WorkersLost(Exception):
-    """
-    Worker processes are gone, and the chunks that their pool had with them.
-
-    Attributes
-    ----------
-    codes : dict of int to str
-        How those ended that died by themselves, by pid.
-    """
-
-    def __init__(self, codes: dict[int, str]) -> None:
-        died = [f"worker process {pid} died ({how})" for pid, how in codes.items()]
-        super().__init__(" and ".join(died) or "the pool of worker processes was ended")
-        self.codes = codes
 
 
 class _Pool:
@@ -107,26 +74,25 @@ class _Pool:
         self.kept = True
         """Whether it stays open for the next map; otherwise it closes with its last one."""
         self.calling = threading.Lock()
-        self.loss: tuple[Any, WorkersLost] | None = None
+        self.loss: tuple[Any, _loky.WorkersLost] | None = None
         """The latest executor of processes that broke, and how."""
         self.open(workers)
 
-    def lost(self, executor: Any) -> WorkersLost:
+    def lost(self, executor: Any) -> _loky.WorkersLost:
         """Tell, when an executor of processes has broken, which of its workers died."""
         if self.loss is None or self.loss[0] is not executor:
-            codes = {pid: process.exitcode for pid, process in list(executor._processes.items())}
-            ended = {pid: _ended(code) for pid, code in codes.items() if code is not None}
-            self.loss = executor, WorkersLost(ended)
+            self.loss = executor, _loky.lost(executor)
         return self.loss[1]
 
     def open(self, workers: int) -> None:
-        global _leaves_with
-        _fill_streams()
+        _loky.fill_streams()
         # joblib runs a single worker's work in the caller; with two, it stays in workers.
         self.parallel.n_jobs = max(workers, 2)
         if isinstance(self.parallel._backend, LokyBackend):
-            _resize(self.parallel.n_jobs)
-        with _workers_deaf_to_interrupts():
+            _loky.resize(reusable_executor._executor, self.parallel.n_jobs)
+            with _loky.deaf_to_interrupts():
+                self.parallel.__enter__()
+        else:
             self.parallel.__enter__()
         self.backend = self.parallel._backend
         self.workers = self.backend.effective_n_jobs(self.parallel.n_jobs)
@@ -134,12 +100,9 @@ class _Pool:
         self.backend.start_call()
         if type(self.backend) is LokyBackend:
             # An empty batch has the workers start while this process does other things.
-            with _workers_deaf_to_interrupts(), suppress(*LOST):
+            with _loky.deaf_to_interrupts(), suppress(*_loky.LOST):
                 self.backend.submit(BatchedCalls([], self.nested))
-            if _leaves_with is not self.backend._workers:
-                # loky registers a hook for each executor; the latest registered runs first.
-                threading._register_atexit(_leave)  # type: ignore[attr-defined]
-                _leaves_with = self.backend._workers
+            _loky.leave_with(self.backend._workers)
 
     def close(self) -> None:
         self.backend.stop_call()
@@ -274,13 +237,13 @@ class _ProcessEngine(Engine):
 
         def landed(future: Any) -> None:
             # Here the others of a broken pool still run: it is the moment to see who died.
-            lost = isinstance(future.exception(), LOST)
+            lost = isinstance(future.exception(), _loky.LOST)
             done(pool.lost(executor) if lost else future)
 
         _here.busy = True
         try:
             pool.backend.submit(self._batch(func, arguments), callback=landed)
-        except LOST:
+        except _loky.LOST:
             loss = pool.lost(executor)
             with _lock:
                 if pool.backend._workers is executor:
@@ -294,23 +257,14 @@ class _ProcessEngine(Engine):
             os.kill(pid, signal.SIGKILL)
 
     def end_workers(self) -> None:
-        _end(self._pool.backend._workers)
+        _loky.end(self._pool.backend._workers)
 
     def look_after(self) -> None:
-        # When a worker dies while it sends, joblib waits for the rest for ever, as the pipe is
-        # open in this process too. With zeros for the rest it finds that the pool is broken.
         executor: Any = self._pool.backend._workers
-        if executor._flags.shutdown:
-            return
-        died = [p for p in list(executor._processes.values()) if p.exitcode is not None]
-        if died and self._ailing is not executor:  # joblib may be about to notice
-            self._ailing = executor
-        elif died:
-            pipe, room = executor._result_queue._writer.fileno(), select.poll()
-            room.register(pipe, select.POLLOUT)
-            with suppress(OSError):  # joblib has closed it
-                while not executor._flags.broken and room.poll(1000):
-                    os.write(pipe, bytes(select.PIPE_BUF))
+        died = not executor._flags.shutdown and _loky.has_dead_workers(executor)
+        if died and self._ailing is executor:
+            _loky.free(executor)
+        self._ailing = executor if died else None  # joblib may be about to notice
 
 
 class _DaskEngine(Engine):
@@ -488,7 +442,7 @@ def _inside_worker(kind: str, wanted: int | None, context: Any) -> bool:
 
 def _inside_joblib() -> bool:
     """Tell whether a finalizer that the garbage collector runs has come upon joblib at work."""
-    return getattr(_here, "busy", False) or threading.current_thread().name in JOBLIB_THREADS
+    return getattr(_here, "busy", False) or threading.current_thread().name in _loky.THREADS
 
 
 def _thread_pool(workers: int) -> _Pool:
@@ -532,94 +486,6 @@ def _process_pool(workers: int, context: Any) -> _Pool:
         pool.close()
         pool.open(size)
     return pool
-
-
-def _resize(workers: int) -> None:
-    """Resize joblib's idle pool; joblib's own way waits for ever if a worker dies meanwhile."""
-    executor: Any = reusable_executor._executor
-    if executor is not None and executor._flags.shutdown:
-        executor.terminate(kill_workers=True)  # or its folders stay until the program ends
-        return
-    if executor is None or executor._pending_work_items:
-        return
-    with executor._submit_resize_lock, suppress(ValueError):  # it broke: its queue is closed
-        with executor._processes_management_lock:
-            for _ in range(workers, len(executor._processes)):
-                executor._call_queue.put(None)
-            executor._max_workers = workers
-        while len(executor._processes) > workers and not executor._flags.shutdown:
-            sleep(0.001)
-
-
-@contextmanager
-def _workers_deaf_to_interrupts() -> Iterator[None]:
-    """Have processes that start here inherit a blocked SIGINT: Ctrl-C is the caller's alone."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _ended(code: int) -> str:
-    """Describe an exit code; a negative one is the number of a signal."""
-    try:
-        return f"exit code {code}, {signal.Signals(-code).name}"
-    except ValueError:
-        return f"exit code {code}"
-
-
-def _fill_streams() -> None:
-    """Open what is closed of stdin, stdout and stderr: no pipe of joblib's may be printed to."""
-    with suppress(OSError):
-        fd = os.open(os.devnull, os.O_RDWR)
-        while fd <= 2:
-            os.set_inheritable(fd, True)
-            fd = os.dup(fd)
-        os.close(fd)
-
-
-def _leave() -> None:
-    """
-    End, with the program, its workers: loky's own hook would wait for whatever they do.
-
-    A worker that dies while it waits for work takes the lock of the queue with it, and the
-    others never hear that they may go; one that dies while it answers leaves loky reading.
-    """
-    executor = reusable_executor._executor
-    manager = getattr(executor, "_executor_manager_thread", None)
-    if manager is None:
-        return
-    workers, pending = list(executor._processes.values()), executor._pending_work_items
-    threads = set(threading.enumerate()) - {threading.main_thread(), manager}
-    if pending and all(thread.daemon for thread in threads):
-        for worker in workers:  # nobody will read what they still do
-            kill_process_tree(worker)
-    answers = executor._result_queue._writer
-    process_executor._global_shutdown = True  # as loky's hook does
-    with executor._shutdown_lock:
-        executor._executor_manager_thread_wakeup.wakeup()
-    end = monotonic() + LEAVE
-    while manager.is_alive() and (
-        monotonic() < end or (pending and all(worker.is_alive() for worker in workers))
-    ):
-        manager.join(0.05)
-    if manager.is_alive():
-        for worker in workers:
-            kill_process_tree(worker)
-        answers.close()  # the last end of the pipe: loky reads no further
-        manager.join(LEAVE)
-
-
-def _end(executor: Any) -> None:
-    # First what waits in line: joblib's thread would stumble over it.
-    with suppress(Empty):
-        while True:
-            executor._work_ids.get_nowait()
-    executor.terminate(kill_workers=True)  # cleans up, unlike shutdown
 
 
 def _shut_down() -> None:

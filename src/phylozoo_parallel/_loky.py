@@ -1,0 +1,181 @@
+"""
+loky's executor of worker processes, as joblib opens it: how it starts, breaks, and ends.
+
+::
+
+    starts   deaf_to_interrupts, fill_streams     breaks   lost, has_dead_workers, free
+    changes  resize                               ends     end, leave_with
+
+Together with :mod:`._engine` the only place that leans on what joblib does not export.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.resource_tracker
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from queue import Empty
+from time import monotonic, sleep
+from typing import Any
+
+from joblib.externals.loky import process_executor, reusable_executor
+from joblib.externals.loky.backend import resource_tracker
+from joblib.externals.loky.backend.utils import kill_process_tree
+from joblib.externals.loky.process_executor import ShutdownExecutorError
+
+LOST = (BrokenProcessPool, ShutdownExecutorError)
+"""What loky raises for the tasks of a pool whose workers are gone."""
+
+THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
+"""Names of loky's threads, in which no map must wait."""
+
+LEAVE = 2.0
+"""Seconds that workers have to end when the program does, unless a thread still needs them."""
+
+_leaves_with: Any = None
+"""The executor that :func:`_leave` was last registered for."""
+
+
+class WorkersLost(Exception):
+    """
+    Worker processes are gone, and the chunks that their pool had with them.
+
+    Attributes
+    ----------
+    codes : dict of int to str
+        How those ended that died by themselves, by pid.
+    """
+
+    def __init__(self, codes: dict[int, str]) -> None:
+        died = [f"worker process {pid} died ({how})" for pid, how in codes.items()]
+        super().__init__(" and ".join(died) or "the pool of worker processes was ended")
+        self.codes = codes
+
+
+def fill_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr: no pipe of joblib's may be printed to."""
+    with suppress(OSError):
+        fd = os.open(os.devnull, os.O_RDWR)
+        while fd <= 2:
+            os.set_inheritable(fd, True)
+            fd = os.dup(fd)
+        os.close(fd)
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Have processes that start here inherit a blocked SIGINT: Ctrl-C is the caller's alone."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # They let interrupts through again when they have started.
+    resource_tracker.ensure_running()
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def resize(executor: Any, workers: int) -> None:
+    """Resize an idle executor; loky's own way waits for ever if a worker dies meanwhile."""
+    if executor is not None and executor._flags.shutdown:
+        executor.terminate(kill_workers=True)  # or its folders stay until the program ends
+        return
+    if executor is None or executor._pending_work_items:
+        return
+    with executor._submit_resize_lock, suppress(ValueError):  # it broke: its queue is closed
+        with executor._processes_management_lock:
+            for _ in range(workers, len(executor._processes)):
+                executor._call_queue.put(None)
+            executor._max_workers = workers
+        while len(executor._processes) > workers and not executor._flags.shutdown:
+            sleep(0.001)
+
+
+def lost(executor: Any) -> WorkersLost:
+    """Tell which workers of a broken executor died; loky ends the others after its tasks know."""
+    codes = {pid: process.exitcode for pid, process in list(executor._processes.items())}
+    return WorkersLost({pid: _ended(code) for pid, code in codes.items() if code is not None})
+
+
+def has_dead_workers(executor: Any) -> bool:
+    """Tell whether there are dead workers that loky has not noticed yet."""
+    return any(process.exitcode is not None for process in list(executor._processes.values()))
+
+
+def free(executor: Any) -> None:
+    """
+    Free loky from waiting for the rest of what a dead worker was sending.
+
+    Nothing else ends that wait, as the pipe is open in this process too. With zeros for the
+    rest, what arrives cannot be unpickled, and loky takes the executor for broken.
+    """
+    pipe, room = executor._result_queue._writer.fileno(), select.poll()
+    room.register(pipe, select.POLLOUT)
+    with suppress(OSError):  # loky has closed it
+        while not executor._flags.broken and room.poll(1000):
+            os.write(pipe, bytes(select.PIPE_BUF))
+
+
+def _ended(code: int) -> str:
+    """Describe an exit code; a negative one is the number of a signal."""
+    try:
+        return f"exit code {code}, {signal.Signals(-code).name}"
+    except ValueError:
+        return f"exit code {code}"
+
+
+def leave_with(executor: Any) -> None:
+    """Have :func:`_leave` run before loky's own hook, which it registers with each executor."""
+    global _leaves_with
+    if _leaves_with is not executor:
+        threading._register_atexit(_leave)  # type: ignore[attr-defined]
+        _leaves_with = executor
+
+
+def _leave() -> None:
+    """
+    End, with the program, its workers: loky's own hook would wait for whatever they do.
+
+    A worker that dies while it waits for work takes the lock of the queue with it, and the
+    others never hear that they may go; one that dies while it answers leaves loky reading.
+    """
+    executor: Any = reusable_executor._executor
+    manager = getattr(executor, "_executor_manager_thread", None)
+    if manager is None:
+        return
+    workers, pending = list(executor._processes.values()), executor._pending_work_items
+    threads = set(threading.enumerate()) - {threading.main_thread(), manager}
+    if pending and all(thread.daemon for thread in threads):
+        for worker in workers:  # nobody will read what they still do
+            kill_process_tree(worker)
+    answers = executor._result_queue._writer
+    process_executor._global_shutdown = True  # as loky's hook does
+    with executor._shutdown_lock:
+        executor._executor_manager_thread_wakeup.wakeup()
+    end = monotonic() + LEAVE
+    while manager.is_alive() and (
+        monotonic() < end or (pending and all(worker.is_alive() for worker in workers))
+    ):
+        manager.join(0.05)
+    if manager.is_alive():
+        for worker in workers:
+            kill_process_tree(worker)
+        answers.close()  # the last end of the pipe: loky reads no further
+        manager.join(LEAVE)
+
+
+def end(executor: Any) -> None:
+    """End all workers at once."""
+    # First what waits in line: loky's thread would stumble over it.
+    with suppress(Empty):
+        while True:
+            executor._work_ids.get_nowait()
+    executor.terminate(kill_workers=True)  # cleans up, unlike shutdown
