@@ -33,6 +33,10 @@ def ours(kind, workers=WORKERS):
     return ParallelConfig(KINDS[kind], workers).get_executor().map
 
 
+def ours_with_a_bar():
+    return ParallelConfig("multiprocessing", WORKERS, progress=True).get_executor().map
+
+
 def ours_unordered():
     return ParallelConfig("multiprocessing", WORKERS).get_executor().map_unordered
 

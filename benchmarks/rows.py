@@ -222,6 +222,20 @@ ALL = [
         repeat=15,
     ),
     Row(
+        "progress",
+        "200,000 items of 10 microseconds, with and without a progress bar, processes",
+        make=lambda size: [1e-5] * size,
+        run=listed(work.spin),
+        candidates={
+            "ours with a bar": rivals.ours_with_a_bar,
+            "no bar": partial(rivals.ours, "processes"),
+        },
+        targets={"no bar": 1.02},
+        size=200_000,
+        quick=200,
+        repeat=7,
+    ),
+    Row(
         "captured-dict",
         "partial(f, dict of 1,000,000) over 64 items, processes",
         make=lambda size: {key: key for key in range(size)},

@@ -61,6 +61,8 @@ class Kernel:
             kind, content = message["msg_type"], message["content"]
             if kind == "stream":
                 text += content["text"]
+            elif kind == "display_data":
+                text += " ".join(content["data"])
             elif kind == "error":
                 error = content["ename"], "\n".join(content["traceback"])
             elif kind == "status" and content["execution_state"] == "idle":
@@ -110,6 +112,25 @@ def gone(processes):
     return not any(
         process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes
     )
+
+
+class TestProgress:
+    CELL = """
+        executor = ParallelConfig("multiprocessing", 2, progress="bootstrap").get_executor()
+        assert list(executor.map(abs, range(9))) == list(range(9))
+        """
+
+    def test_is_a_widget(self, kernel):
+        pytest.importorskip("ipywidgets")
+        assert "application/vnd.jupyter.widget-view+json" in kernel.run(self.CELL)
+
+    def test_is_text_without_widgets(self, start_kernel):
+        kernel = start_kernel()
+        kernel.run("import sys\nsys.modules['ipywidgets'] = None")
+        kernel.run(WARM)
+        shown = kernel.run(self.CELL)
+        assert "widget-view" not in shown
+        assert "9/9" in shown
 
 
 class TestCells:
