@@ -35,7 +35,7 @@ def test_programs_in_which_workers_die(choices, seed):
 def test_soak(monkeypatch):
     """For a short time; the longer, the more it finds."""
     monkeypatch.chdir(ROOT)
-    done = run_python("-m", "tests.soak", "--minutes", "0.2", "--seed", "1", timeout=180)
+    done = run_python("-m", "tests.soak", "--minutes", "0.1", "--seed", "1", timeout=180)
     counts = {
         name: int(count) for count, name in re.findall(r"^ *(\d+)  (\w+)$", done.stdout, re.M)
     }

@@ -339,8 +339,10 @@ class _Map:
         except WorkersLost as death:
             self.lost(chunk, death)
             return
-        except Exception as error:
+        except Exception as error:  # of a scheduler, which knows nothing of items
             self.transport.lose(chunk)
+            if hasattr(error, "add_note"):
+                error.add_note(f"{_recovery.told(chunk)} of the map did not come back")
             self.fail(chunk.first, error)
             return
         try:
