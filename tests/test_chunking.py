@@ -90,6 +90,19 @@ class TestLatest:
             assert recall(same, True)[1].seconds == pytest.approx(1e-3)
         assert recall(func, False)[1] == recall(lambda item: item, True)[1] == Measured()
 
+    def test_takes_any_callable(self):
+        class Liar:
+            __hash__ = None
+
+            def __getattr__(self, name):
+                raise KeyError(name)
+
+            def __call__(self, item):
+                return item
+
+        for func in Liar(), abs, str, [].append, Liar().__call__:
+            assert isinstance(hash(recall(func, True)[0]), int)
+
     def test_is_not_that_of_a_map_that_measured_nothing(self):
         key, _ = recall(abs, True)
         keep(key, measured(1e-3))

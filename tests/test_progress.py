@@ -1,6 +1,8 @@
 """The progress bar."""
 
+import io
 import sys
+import time
 
 import pytest
 
@@ -130,3 +132,19 @@ def test_an_interrupt_closes_it(capsys):
     with pytest.raises(KeyboardInterrupt):
         list(ThreadingExecutor(2, progress=True).map(abs, interrupted()))
     assert not list(tqdm._instances)
+
+
+@pytest.mark.parametrize("since", [0.0, 0.1])
+def test_a_map_does_not_fail_for_what_cannot_be_shown(workers, since, monkeypatch):
+    class Broken(io.StringIO):
+        def write(self, text):
+            if time.monotonic() > begin + since:
+                raise BrokenPipeError
+            return len(text)
+
+    executor = type(workers)(2, progress=True)
+    assert list(workers.map(abs, range(9))) == list(range(9))
+    begin = time.monotonic()
+    monkeypatch.setattr(sys, "stderr", Broken())
+    slowly = executor.map(lambda item: time.sleep(0.02), range(30), chunksize=1)
+    assert list(slowly) == [None] * 30

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -255,3 +256,46 @@ def test_a_pool_that_breaks_between_two_maps_is_not_noticed(pool_pids):
         assert list(executor.map(abs, range(10))) == list(range(10))
         os.kill(min(pool_pids()), signal.SIGKILL)
         assert list(executor.map(abs, range(10))) == list(range(10))
+
+
+class PickledOnce:
+    """An item that can be sent, but not again."""
+
+    def __init__(self):
+        self.left = 1
+
+    def __reduce__(self):
+        if not self.left:
+            raise ValueError("not again")
+        self.left -= 1
+        return int, (7,)
+
+
+@pytest.mark.parametrize("method", ["map", "map_unordered"])
+def test_what_cannot_be_sent_again_is_an_error_and_no_early_end(method):
+    run = getattr(MultiprocessingExecutor(2), method)
+    with pytest.raises(pickle.PicklingError, match=r"item 0 could not be pickled.*not again"):
+        list(run(lambda item: os._exit(1), [PickledOnce()]))
+
+
+def test_where_nobody_can_tell_who_died(run_script):
+    """A program that ignores the end of its children learns no exit code."""
+    run_script(
+        """
+        import logging, os, signal
+        from phylozoo_parallel import MultiprocessingExecutor, WorkerLostError
+
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
+        got = []
+        try:
+            got.extend(MultiprocessingExecutor(2).map(
+                lambda item: os._exit(7) if item == 3 else item, range(6)
+            ))
+        except WorkerLostError as error:
+            assert str(error).startswith("item 3 = 3: "), error
+            assert got == [0, 1, 2], got
+        else:
+            raise AssertionError(got)
+        """
+    )

@@ -44,6 +44,19 @@ class TestUnread:
             gc.collect()
 
 
+def test_what_has_not_begun_does_not_run(workers, tmp_path):
+    def work(item):
+        (tmp_path / str(item)).touch()
+        time.sleep(0.3)
+
+    results = type(workers)(2).map(work, range(16), chunksize=1)
+    next(results)
+    results.close()
+    begun = len(list(tmp_path.iterdir()))
+    time.sleep(0.8)
+    assert len(list(tmp_path.iterdir())) <= begun + 1  # one that was beginning just then
+
+
 PROGRAM = """
 import os, signal, sys, time, threading
 from phylozoo_parallel import ParallelConfig

@@ -1,5 +1,6 @@
 """Time limits of items (S7)."""
 
+import os
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from phylozoo_parallel import (
     PhyloZooTypeError,
     PhyloZooValueError,
     ThreadingExecutor,
+    _board,
 )
 
 
@@ -131,3 +133,53 @@ def test_they_show_in_the_repr_where_they_are_set():
     config = ParallelConfig("threading", 2, retries=3, timeout=2.5)
     assert repr(config).endswith("n_jobs=2, chunksize=None, retries=3, timeout=2.5)")
     assert repr(ParallelConfig("threading", 2)).endswith("n_jobs=2, chunksize=None)")
+
+
+def test_a_refused_map_holds_nothing():
+    import joblib
+
+    def held():
+        return len(os.listdir("/proc/self/fd")), len(_board.own()._free_slots)
+
+    def capturing(item, large=bytes(1 << 20)):
+        return item
+
+    with joblib.parallel_config("multiprocessing"):
+        before = held()
+        for _ in range(5):
+            with pytest.raises(PhyloZooValueError):
+                MultiprocessingExecutor(2, timeout=1).map(capturing, [1])
+        files, slots = held()
+        assert slots == before[1]
+        assert files <= before[0]  # fewer, when other tests' maps let go
+
+
+def test_a_worker_that_died_is_not_late(run_script):
+    """It dies while it answers, so that nothing is heard of it but its silence."""
+    run_script(
+        """
+        import logging, os
+        from phylozoo_parallel import MultiprocessingExecutor, WorkerLostError
+
+        logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
+
+        def half(item):
+            if item == 1:
+                import os, struct
+                from multiprocessing.connection import Connection
+
+                def send(self, data, *args):
+                    os.write(self._handle, struct.pack("!i", 500_000) + b"x" * 100)
+                    os._exit(3)
+
+                Connection._send_bytes = send
+            return item
+
+        try:
+            list(MultiprocessingExecutor(2, timeout=1.2).map(half, range(2), chunksize=1))
+        except WorkerLostError as error:
+            assert str(error).startswith("item 1 = 1: "), error
+        else:
+            raise AssertionError("no error")
+        """
+    )

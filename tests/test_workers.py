@@ -387,3 +387,26 @@ class TestOnePool:
             assert joblib.Parallel(2)(calls) == [0, 1, 2]
             assert list(processes.map(numpy.mean, arrays)) == [0, 1, 2]
             assert next(results) == i
+
+
+def test_workers_that_start_again_are_deaf_to_interrupts(run_script):
+    """They end after a while without work, and the next map starts new ones."""
+    run_script(
+        """
+        import joblib, time
+        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        def blocked(item):
+            time.sleep(0.1)
+            with open("/proc/self/status") as status:
+                return [line.split()[1] for line in status if line.startswith("SigBlk")][0]
+
+        with joblib.parallel_config("loky", idle_worker_timeout=1):
+            for _ in range(2):
+                found = set(MultiprocessingExecutor(2).map(blocked, range(4), chunksize=1))
+                assert found == {"0000000000000002"}, found
+                while reusable_executor._executor._processes:
+                    time.sleep(0.05)
+        """
+    )

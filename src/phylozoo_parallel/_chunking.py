@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 SECONDS = 0.02
@@ -135,8 +136,12 @@ def recall(func: Callable[..., Any], pickles: bool) -> tuple[Hashable, Measured]
     """
     while isinstance(func, partial):
         func = func.func
-    func = getattr(func, "__func__", func)
-    key = getattr(func, "__code__", type(func)), getattr(func, "__name__", ""), pickles
+    if isinstance(func, MethodType):
+        func = func.__func__
+    if isinstance(func, FunctionType):
+        key: Hashable = func.__code__, pickles
+    else:
+        key = func if isinstance(func, BuiltinFunctionType) else type(func), pickles
     latest = _latest.get(key, Measured())
     return key, Measured(latest.seconds, latest.nbytes, largest=latest.largest)
 

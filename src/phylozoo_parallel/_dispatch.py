@@ -41,6 +41,9 @@ BUDGET = 5
 """Times over its due that a chunk may take, where its size was chosen here, before its worker
 hands back the rest."""
 
+LEAST_WAIT = 0.005
+"""Seconds between two looks at items that are over their time."""
+
 WATCH = 1.0
 """Seconds without an outcome after which the engine is looked after."""
 
@@ -107,6 +110,7 @@ def start(
     PhyloZooValueError
         There is a time limit, and no way to see how long an item runs.
     """
+    transport: InThread | ToProcess | None = None
     try:
         transport = ToProcess(func, star, engine) if engine.pickles else InThread(func, star)
         if options.timeout is not None and not (engine.ends_workers and transport.sees):
@@ -114,10 +118,12 @@ def start(
                 "timeout needs worker threads, or worker processes of loky on Linux; "
                 "leave it None for other engines"
             )
+        chunks = _Map(engine, transport, items, total, options, ordered).run()
     except BaseException:
+        if transport:
+            transport.end(set())
         engine.release()
         raise
-    chunks = _Map(engine, transport, items, total, options, ordered).run()
     next(chunks)
     results = cast(Results, Results.from_iterable(chunks))
     results.chunks = chunks
@@ -159,7 +165,7 @@ class _Map:
         self.fruitless = 0  # deaths since a worker began with a chunk
         self.sent = 0  # chunks
         self.begin = monotonic()
-        self.bar = _progress.bar(options.progress, total)
+        self.bar = _progress.Bar(options.progress, total)
 
     def run(self) -> Generator[list[Any], None, None]:
         """Yield an empty list when the work has begun, then the results of chunk after chunk."""
@@ -170,9 +176,10 @@ class _Map:
             while True:
                 while not self.ready():
                     self.fill()
-                    if not self.flying:
+                    if self.flying:
+                        self.receive()
+                    elif not self.ready():  # sending may have failed
                         return
-                    self.receive()
                 chunk = self.finished.pop(self.at)
                 if isinstance(chunk, BaseException):
                     break
@@ -188,8 +195,7 @@ class _Map:
             self.transport.end(self.flying)
             self.engine.release()
             self.finished.clear()
-            if self.bar is not None:
-                self.bar.close()
+            self.bar.close()
             _chunking.keep(self.kind, self.measured)
             _log.debug(
                 "%s: %d items in %d chunks on %d workers in %.3f s",
@@ -276,7 +282,7 @@ class _Map:
             error.__cause__ = found.error
             self.fail(index, error)
             if found.position:
-                self.send(Chunk(chunk.first, chunk.items[: found.position]))
+                self.send(Chunk(chunk.first, chunk.items[: found.position], chunk.losses))
             return
         put, landed, sent = self.queue.put, self.transport.landed, monotonic()
 
@@ -291,6 +297,7 @@ class _Map:
             self.engine.submit(run, arguments, done)
         except Exception as error:
             self.flying.discard(chunk)
+            self.transport.landed(chunk)
             self.transport.lose(chunk)
             self.fail(chunk.first, error)
 
@@ -303,15 +310,15 @@ class _Map:
                 [wait, timeout, *(at.since + timeout - monotonic() for _, at in self.running())]
             )
         try:
-            self.settle(*self.queue.get(timeout=max(wait, 0)))
+            self.settle(*self.queue.get(timeout=max(wait, LEAST_WAIT)))
             while not self.queue.empty():
                 self.settle(*self.queue.get())
         except Empty:
             self.engine.look_after()
         if timeout is not None:
-            for chunk, progress in self.running():
-                if monotonic() - progress.since > timeout:
-                    self.late(chunk, progress)
+            late = [at for at in self.running() if monotonic() - at[1].since > timeout]
+            if late:
+                self.late(*min(late, key=lambda at: at[0].first))
 
     def running(self) -> list[tuple[Chunk, Progress]]:
         """Return the chunks that workers run, and how far they are."""
@@ -320,8 +327,7 @@ class _Map:
 
     def late(self, chunk: Chunk, progress: Progress) -> None:
         """End the map because an item of a chunk takes too long."""
-        chunk.late = True
-        self.engine.end_worker(progress.pid)
+        chunk.late = self.engine.end_worker(progress.pid)
         if not self.engine.pickles:  # a thread does not end: take what it has done
             self.flying.remove(chunk)
             error = _recovery.too_late(chunk, progress, self.options)
@@ -368,8 +374,7 @@ class _Map:
         """Keep the results of a chunk until it is their turn."""
         self.transport.accept(chunk, results, done)
         if done:
-            if self.bar is not None:
-                self.bar.update(done)
+            self.bar.update(done)
             self.pile += chunk.nbytes
             self.finished[chunk.first] = chunk
 
@@ -386,12 +391,12 @@ class _Map:
             self.fail(chunk.first, WorkerLostError(told))
             return
         again, failed = _recovery.salvage(chunk, death.codes, self.options)
-        self.again.extendleft(reversed(again))
+        self.again = deque(sorted([*again, *self.again], key=lambda chunk: chunk.first))
         if failed:
             self.fail(*failed)
         elif begun:
             _log.warning("%s; run again: %s", death, _recovery.told(chunk))
-            if not begun.pid:  # nobody knows which chunk it ran: one at a time, then
+            if not begun.pid or death.codes is None:  # nobody can tell whose: one at a time
                 self.engine.window = 1
 
     def values(self, chunk: Chunk) -> list[Any]:

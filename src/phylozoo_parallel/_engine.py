@@ -18,9 +18,10 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.util import Finalize
 from typing import Any
 from weakref import WeakSet
@@ -175,8 +176,9 @@ class Engine:
             raise out
         return self._pool.backend.retrieve_result_callback(out)[0]
 
-    def end_worker(self, pid: int) -> None:
-        """End a worker that takes too long, or do without it."""
+    def end_worker(self, pid: int) -> bool:
+        """End a worker that takes too long, or do without it; tell whether it was there."""
+        return False
 
     def end_workers(self) -> None:
         """End all workers at once, or do without them."""
@@ -206,17 +208,18 @@ class _ThreadEngine(Engine):
     pickles = False
     ends_workers = True
 
-    def end_worker(self, pid: int) -> None:
+    def end_worker(self, pid: int) -> bool:
         self.end_workers()
+        return True
 
     def end_workers(self) -> None:
         with _lock:
             if _threads.get(self.workers) is self._pool:
                 del _threads[self.workers]
-            self._pool.kept = False
-            threads = self._pool.backend._get_pool()
-            threads._processes += self.workers  # for the other maps that are on it
-            threads._repopulate_pool()
+                self._pool.kept = False
+                threads = self._pool.backend._get_pool()
+                threads._processes += self.workers  # for the other maps that are on it
+                threads._repopulate_pool()
 
     def look_after(self) -> None:
         if not self._pool.backend._get_pool()._terminate.still_active():
@@ -240,9 +243,11 @@ class _ProcessEngine(Engine):
             lost = isinstance(future.exception(), _loky.LOST)
             done(pool.lost(executor) if lost else future)
 
+        complete = len(executor._processes) >= executor._max_workers
         _here.busy = True
         try:
-            pool.backend.submit(self._batch(func, arguments), callback=landed)
+            with nullcontext() if complete else _loky.deaf_to_interrupts():
+                pool.backend.submit(self._batch(func, arguments), callback=landed)
         except _loky.LOST:
             loss = pool.lost(executor)
             with _lock:
@@ -252,9 +257,13 @@ class _ProcessEngine(Engine):
         finally:
             _here.busy = False
 
-    def end_worker(self, pid: int) -> None:
-        if pid in self._pool.backend._workers._processes:
+    def end_worker(self, pid: int) -> bool:
+        process = self._pool.backend._workers._processes.get(pid)
+        if process is None or process.exitcode is not None:
+            return False
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+        return True
 
     def end_workers(self) -> None:
         _loky.end(self._pool.backend._workers)
@@ -285,11 +294,13 @@ class _DaskEngine(Engine):
         super().submit(func, arguments, told)
 
     def release(self) -> None:
-        if self._open:
-            backend = self._pool.backend
-            with suppress(RuntimeError):  # Dask's loop is closed
-                backend.client.loop.add_callback(self._cancel, backend)
-        super().release()
+        try:
+            if self._open:
+                backend = self._pool.backend
+                with suppress(RuntimeError):  # Dask's loop is closed
+                    backend.client.loop.add_callback(self._cancel, backend)
+        finally:
+            super().release()
 
     async def _cancel(self, backend: Any) -> None:
         import asyncio
@@ -397,7 +408,8 @@ def _open_engine(kind: str, workers: int, context: Any) -> Engine | None:
             return None
         pool.kept = False
         _lent[id(context)] = pool
-        if hasattr(context, "client") and hasattr(context, "_callbacks"):
+        dask = sys.modules.get("joblib._dask")
+        if dask is not None and isinstance(context, dask.DaskDistributedBackend):
             return _DaskEngine(pool, workers)
         return (Engine if context.supports_return_generator else _ListEngine)(pool, workers)
 

@@ -47,13 +47,14 @@ class WorkersLost(Exception):
 
     Attributes
     ----------
-    codes : dict of int to str
-        How those ended that died by themselves, by pid.
+    codes : dict of int to str, or None
+        How those ended that died by themselves, by pid; None where nobody can tell.
     """
 
-    def __init__(self, codes: dict[int, str]) -> None:
-        died = [f"worker process {pid} died ({how})" for pid, how in codes.items()]
-        super().__init__(" and ".join(died) or "the pool of worker processes was ended")
+    def __init__(self, codes: dict[int, str] | None) -> None:
+        died = [f"worker process {pid} died ({how})" for pid, how in (codes or {}).items()]
+        none = "a worker process died" if codes is None else "the worker processes were ended"
+        super().__init__(" and ".join(died) or none)
         self.codes = codes
 
 
@@ -102,7 +103,9 @@ def resize(executor: Any, workers: int) -> None:
 def lost(executor: Any) -> WorkersLost:
     """Tell which workers of a broken executor died; loky ends the others after its tasks know."""
     codes = {pid: process.exitcode for pid, process in list(executor._processes.items())}
-    return WorkersLost({pid: _ended(code) for pid, code in codes.items() if code is not None})
+    ended = {pid: _ended(code) for pid, code in codes.items() if code is not None}
+    # There are none where the program reaps its children itself, or ignores SIGCHLD.
+    return WorkersLost(ended or (None if executor._flags.broken else {}))
 
 
 def has_dead_workers(executor: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import Any
@@ -78,3 +78,24 @@ def bar(wanted: bool | str, total: int | None, results: Iterable[Any] | None = N
 
     described = wanted if isinstance(wanted, str) else None
     return tqdm(results, described, total, leave=None)
+
+
+class Bar:
+    """The bar of a map, where one is wanted; a map does not fail for what cannot be shown."""
+
+    def __init__(self, wanted: bool | str, total: int | None) -> None:
+        self._bar = None
+        with suppress(Exception):
+            self._bar = bar(wanted, total)
+
+    def update(self, done: int) -> None:
+        """Count items that are done."""
+        if self._bar is not None:
+            with suppress(Exception):
+                self._bar.update(done)
+
+    def close(self) -> None:
+        """Take it off the screen, or leave its last state there."""
+        if self._bar is not None:
+            with suppress(Exception):
+                self._bar.close()

@@ -22,7 +22,7 @@ from phylozoo_parallel.lost import WorkerLostError
 
 
 def salvage(
-    chunk: Chunk, dead: Mapping[int, str], options: Options
+    chunk: Chunk, dead: Mapping[int, str] | None, options: Options
 ) -> tuple[list[Chunk], tuple[int, Exception] | None]:
     """
     Decide what becomes of a lost chunk.
@@ -31,8 +31,8 @@ def salvage(
     ----------
     chunk : Chunk
         With its progress, and with its items.
-    dead : mapping of int to str
-        How the workers ended that died by themselves, by pid.
+    dead : mapping of int to str, or None
+        How the workers ended that died by themselves, by pid; None where nobody can tell.
     options : Options
         Of the map.
 
@@ -44,7 +44,7 @@ def salvage(
     first, items, at = chunk.first, chunk.items, chunk.progress
     if at is None:  # no worker had begun with it
         return [Chunk(first, items, chunk.losses)], None
-    guilty = chunk.late or not at.pid or at.pid in dead
+    guilty = chunk.late or not at.pid or dead is None or at.pid in dead
     if options.retries and not guilty:
         return [Chunk(first, items, chunk.losses)], None
     begin, end = _suspects(chunk, at)
@@ -53,7 +53,7 @@ def salvage(
         if end - begin == 1 or not options.retries:
             error = too_late(chunk, at, options)
     elif chunk.losses >= options.retries:
-        how = dead.get(at.pid, "how is unknown") if guilty else "with another one of its pool"
+        how = (dead or {}).get(at.pid, "how is unknown" if guilty else "with one of its pool")
         error = WorkerLostError(
             f"{_named(chunk, at)}: its worker process died ({how}), and retries={options.retries} "
             "allows no more; usual causes are a crash in compiled code and too little memory"

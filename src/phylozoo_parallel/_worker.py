@@ -143,6 +143,8 @@ def run_in_thread(
     here.kind = "thread"
     try:
         begin = perf_counter()
+        if not wanted():
+            return [], 0, 0.0, None
         error = _run(func, star, items, pace, results, wanted, note)
         failure = None
         if error is not None:
