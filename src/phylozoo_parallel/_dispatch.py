@@ -197,14 +197,9 @@ class _Map:
             self.finished.clear()
             self.bar.close()
             _chunking.keep(self.kind, self.measured)
-            _log.debug(
-                "%s: %d items in %d chunks on %d workers in %.3f s",
-                self.engine.name,
-                self.read,
-                self.sent,
-                self.engine.workers,
-                monotonic() - self.begin,
-            )
+            counts = self.engine.name, self.read, self.sent, self.engine.workers
+            seconds = monotonic() - self.begin
+            _log.debug("%s: %d items in %d chunks on %d workers in %.3f s", *counts, seconds)
         try:
             raise chunk
         finally:
@@ -216,12 +211,10 @@ class _Map:
             yield []
         except GeneratorExit:
             if not self.exhausted or self.queue.qsize() < len(self.flying):
-                warnings.warn(
-                    "the results of this map were never read, and its items were not all run; "
-                    "use list(...) to run them all",
-                    RuntimeWarning,
-                    stacklevel=3,
+                told = (
+                    "results were never read, and not all items did run; use list(...) to run them"
                 )
+                warnings.warn(told, RuntimeWarning, stacklevel=3)
             raise
 
     def ready(self) -> bool:
