@@ -116,8 +116,8 @@ def gone(processes):
 
 class TestProgress:
     CELL = """
-        executor = ParallelConfig("multiprocessing", 2, progress="bootstrap").get_executor()
-        assert list(executor.map(abs, range(9))) == list(range(9))
+        with_a_bar = ParallelConfig("multiprocessing", 2, progress="bootstrap").get_executor()
+        assert list(with_a_bar.map(abs, range(9))) == list(range(9))
         """
 
     def test_is_a_widget(self, kernel):
