@@ -156,6 +156,34 @@ def test_an_interrupt_stops_the_map_at_once(start, wait_until, backend, func, wh
     assert program.process.returncode == 0
 
 
+def test_an_interrupt_at_a_prompt(wait_until):
+    pexpect = pytest.importorskip("pexpect")
+    session = pexpect.spawn(
+        sys.executable, ["-i", "-c", "import time; from phylozoo_parallel import *"], timeout=60
+    )
+    try:
+        for line in (
+            "run = MultiprocessingExecutor(2).map",
+            "list(run(abs, [-1]))",
+            "list(run(time.sleep, [600] * 9))",
+        ):
+            session.expect(">>> ")
+            session.sendline(line)
+        workers = psutil.Process(session.pid).children
+        time.sleep(1)
+        session.sendintr()
+        session.expect("KeyboardInterrupt\r\n")
+        session.expect(">>> ")
+        assert b"Process" not in session.before  # as tracebacks of workers begin
+        session.sendline("list(run(abs, [-1, -2]))")
+        session.expect_exact("[1, 2]")
+        wait_until(lambda: len(workers()) <= 4)  # two workers, and joblib's two trackers
+    finally:
+        session.sendline("exit()")
+        session.expect(pexpect.EOF)
+        session.close()
+
+
 @pytest.mark.parametrize("whom", ["parent", "group"])
 def test_an_interrupt_while_workers_start_leaves_no_traceback(start, whom):
     code = """
