@@ -32,7 +32,7 @@ from phylozoo_parallel import ParallelConfig, WorkerLostError
 LIMIT = 60
 """Seconds that a program may take."""
 
-NEVER_READ = "the results of this map were never read"
+NEVER_READ = "results were never read"
 
 
 class Odd(Exception):
