@@ -8,10 +8,12 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from joblib.externals.loky import reusable_executor
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, WorkerLostError
 from phylozoo_parallel._board import Progress
 from phylozoo_parallel._checks import Options
+from phylozoo_parallel._loky import WorkersLost
 from phylozoo_parallel._recovery import salvage
 from phylozoo_parallel._transport import Chunk
 
@@ -19,13 +21,13 @@ from phylozoo_parallel._transport import Chunk
 class TestSalvage:
     """The rule itself, on chunks that no process has seen."""
 
-    DEAD = {5: "exit code 3"}
+    DEATH = WorkersLost({5: "exit code 3"}, {5: 1.0, 6: 1.5})
 
     def left(self, progress, retries=1, losses=0, late=False, size=6):
         chunk = Chunk(100, list(range(size)), losses)
         chunk.progress = progress
         chunk.late = late
-        again, failed = salvage(chunk, self.DEAD, Options(None, retries, 2.0, False))
+        again, failed = salvage(chunk, self.DEATH, Options(None, retries, 2.0, False))
         return [(part.first, list(part.items), part.losses) for part in again], failed
 
     def test_what_had_not_begun_runs_again_at_no_cost(self):
@@ -36,6 +38,10 @@ class TestSalvage:
         progress = Progress(6, 2, 1, 1.0)
         assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
         assert self.left(progress, losses=1, size=1) == ([(100, [0], 1)], None)
+
+    def test_what_the_dead_one_had_ended_runs_again_at_no_cost(self):
+        progress = Progress(5, 6, 0, 0.9)  # it noted something later, of another chunk
+        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
 
     def test_what_the_dead_one_ran_is_tried_item_by_item(self):
         again, failed = self.left(Progress(5, 2, 2, 1.0))
@@ -98,6 +104,37 @@ def test_one_death_costs_nothing_but_time(tmp_path, caplog, chunksize):
     assert all(record.levelno == logging.WARNING for record in told)
     assert "(exit code 3)" in told[0].getMessage()
     assert "run again: item" in told[0].getMessage()
+
+
+def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
+    """Item 1 ends, its worker dies in item 2, and neither is heard: the pool is broken by then."""
+
+    def run(item):
+        number = len(list(tmp_path.glob(f"run {item} *")))
+        (tmp_path / f"run {item} {number}").touch()
+        while item < 2 and not (tmp_path / f"end {item}").exists():
+            time.sleep(0.01)
+        if number == (item == 1):  # item 1 dies in its second run, the others in their first
+            os._exit(1)
+        return item
+
+    results = MultiprocessingExecutor(2, chunksize=1).map(run, range(3))
+    until(lambda: len(list(tmp_path.glob("run *"))) == 2)
+    with reusable_executor._executor._flags.shutdown_lock:  # holds loky's thread up
+        (tmp_path / "end 0").touch()
+        time.sleep(0.5)
+        (tmp_path / "end 1").touch()
+        until(lambda: (tmp_path / "run 2 0").exists())
+        time.sleep(0.5)
+    assert list(results) == [0, 1, 2]
+    assert len(list(tmp_path.glob("run 1 *"))) == 3
+
+
+def until(true):
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(

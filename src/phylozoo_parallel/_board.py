@@ -89,6 +89,8 @@ class OwnBoard(Board):
         There is no such memory.
     """
 
+    _every_cell = range(0, 2 * CHUNKS, 2)
+
     def __init__(self) -> None:
         self._segment = Segment()
         os.ftruncate(self._segment.fd, SIZE)
@@ -98,7 +100,7 @@ class OwnBoard(Board):
         self.lifeline = name_of(self._pipe[0])
         self._free_slots = list(range(MAPS))
         # The longest free comes first: a worker about to be killed may write to its cell yet.
-        self._free_cells = deque(range(0, 2 * CHUNKS, 2))
+        self._free_cells = deque(self._every_cell)
 
     def take_map(self, key: int) -> int | None:
         """Note that a map is wanted; return its slot, or None if there is no place left."""
@@ -126,6 +128,11 @@ class OwnBoard(Board):
     def drop_cell(self, cell: int) -> None:
         """Give back the cell of a chunk that no worker runs any more."""
         self._free_cells.append(cell)
+
+    def latest(self) -> dict[int, float]:
+        """Tell when each worker, by its pid, noted something last."""
+        noted = [(self.cells[at] >> 40, self.cells[at + 1] / 1e9) for at in self._every_cell]
+        return dict(sorted(noted, key=lambda one: one[1]))
 
 
 _lock = threading.RLock()

@@ -383,7 +383,7 @@ class _Map:
             told = f"no worker lived long enough to begin with item {chunk.first}: {death}"
             self.fail(chunk.first, WorkerLostError(told))
             return
-        again, failed = _recovery.salvage(chunk, death.codes, self.options)
+        again, failed = _recovery.salvage(chunk, death, self.options)
         self.again = deque(sorted([*again, *self.again], key=lambda chunk: chunk.first))
         if failed:
             self.fail(*failed)

@@ -28,6 +28,8 @@ from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.backend.utils import kill_process_tree
 from joblib.externals.loky.process_executor import ShutdownExecutorError
 
+from phylozoo_parallel import _board
+
 LOST = (BrokenProcessPool, ShutdownExecutorError)
 """What loky raises for the tasks of a pool whose workers are gone."""
 
@@ -49,13 +51,27 @@ class WorkersLost(Exception):
     ----------
     codes : dict of int to str, or None
         How those ended that died by themselves, by pid; None where nobody can tell.
+    noted : dict of int to float
+        When each worker noted something last, by pid.
     """
 
-    def __init__(self, codes: dict[int, str] | None) -> None:
+    def __init__(
+        self, codes: dict[int, str] | None, noted: dict[int, float] | None = None
+    ) -> None:
         died = [f"worker process {pid} died ({how})" for pid, how in (codes or {}).items()]
         none = "a worker process died" if codes is None else "the worker processes were ended"
         super().__init__(" and ".join(died) or none)
-        self.codes = codes
+        self.codes, self.noted = codes, noted or {}
+
+    def hit(self, at: _board.Progress) -> bool:
+        """
+        Tell whether what was seen of a chunk may be the last of a worker that died.
+
+        It may have ended the chunk, its answer unread, and died in the next one.
+        """
+        if not at.pid or self.codes is None:
+            return True
+        return at.pid in self.codes and at.since >= self.noted.get(at.pid, 0)
 
 
 def fill_streams() -> None:
@@ -105,7 +121,9 @@ def lost(executor: Any) -> WorkersLost:
     codes = {pid: process.exitcode for pid, process in list(executor._processes.items())}
     ended = {pid: _ended(code) for pid, code in codes.items() if code is not None}
     # There are none where the program reaps its children itself, or ignores SIGCHLD.
-    return WorkersLost(ended or (None if executor._flags.broken else {}))
+    board = _board.own()
+    noted = board.latest() if board else {}
+    return WorkersLost(ended or (None if executor._flags.broken else {}), noted)
 
 
 def has_dead_workers(executor: Any) -> bool:

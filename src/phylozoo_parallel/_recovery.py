@@ -12,17 +12,16 @@ guilty one is found, and each at most `retries` times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from phylozoo_parallel._board import Progress
 from phylozoo_parallel._checks import Options
+from phylozoo_parallel._loky import WorkersLost
 from phylozoo_parallel._transport import Chunk
 from phylozoo_parallel.errors import short
 from phylozoo_parallel.lost import WorkerLostError
 
 
 def salvage(
-    chunk: Chunk, dead: Mapping[int, str] | None, options: Options
+    chunk: Chunk, death: WorkersLost, options: Options
 ) -> tuple[list[Chunk], tuple[int, Exception] | None]:
     """
     Decide what becomes of a lost chunk.
@@ -31,8 +30,8 @@ def salvage(
     ----------
     chunk : Chunk
         With its progress, and with its items.
-    dead : mapping of int to str, or None
-        How the workers ended that died by themselves, by pid; None where nobody can tell.
+    death : WorkersLost
+        Which workers died, and how.
     options : Options
         Of the map.
 
@@ -44,7 +43,7 @@ def salvage(
     first, items, at = chunk.first, chunk.items, chunk.progress
     if at is None:  # no worker had begun with it
         return [Chunk(first, items, chunk.losses)], None
-    guilty = chunk.late or not at.pid or dead is None or at.pid in dead
+    guilty = chunk.late or death.hit(at)
     if options.retries and not guilty:
         return [Chunk(first, items, chunk.losses)], None
     begin, end = _suspects(chunk, at)
@@ -53,7 +52,7 @@ def salvage(
         if end - begin == 1 or not options.retries:
             error = too_late(chunk, at, options)
     elif chunk.losses >= options.retries:
-        how = (dead or {}).get(at.pid, "how is unknown" if guilty else "with one of its pool")
+        how = (death.codes or {}).get(at.pid, "how is unknown" if guilty else "with one of its pool")
         error = WorkerLostError(
             f"{_named(chunk, at)}: its worker process died ({how}), and retries={options.retries} "
             "allows no more; usual causes are a crash in compiled code and too little memory"
