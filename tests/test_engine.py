@@ -297,6 +297,73 @@ class TestLokysExecutor:
         )
 
 
+class TestStraightToTheWorkers:
+    """Small tasks skip two of loky's threads."""
+
+    def test_but_large_ones_do_not(self, processes, monkeypatch):
+        assert list(processes.map(abs, range(4))) == list(range(4))
+        queue = reusable_executor._executor._call_queue
+        put, fed = queue.put, []
+        monkeypatch.setattr(queue, "put", lambda *args, **kwargs: (fed.append(1), put(*args)))
+        assert list(processes.map(abs, range(40), 1)) == list(range(40))
+        assert not fed
+        assert list(processes.map(len, [bytes(10_000)] * 4, 1)) == [10_000] * 4
+        assert len(fed) == 4
+
+    def test_beside_tasks_of_others_that_need_more_than_pickle(self, run_script):
+        done = run_script(
+            """
+            import threading
+            from joblib import Parallel, delayed
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            def theirs():
+                for step in range(10):
+                    results = Parallel(2)(delayed(lambda x: x + step)(x) for x in range(40))
+                    assert results == [x + step for x in range(40)]
+                right.append(1)
+
+            def ours():
+                for step in range(200):
+                    assert list(MultiprocessingExecutor(2).map(abs, range(9), 1)) == list(range(9))
+                right.append(1)
+
+            assert list(MultiprocessingExecutor(2).map(abs, [1])) == [1]
+            right = []
+            threads = [threading.Thread(target=run) for run in (theirs, ours, ours)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            print(len(right))
+            """
+        )
+        assert (done.stdout, done.stderr) == ("3\n", "")
+
+    def test_but_not_while_workers_start_whose_death_loky_has_to_notice(self, run_script):
+        done = run_script(
+            """
+            import os, time
+            from joblib import parallel_config
+            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel import MultiprocessingExecutor, _engine
+
+            _engine._ProcessEngine.look_after = lambda engine: None  # it would notice, later
+            with parallel_config("loky", idle_worker_timeout=0.5):
+                assert list(MultiprocessingExecutor(2).map(abs, [1, 2])) == [1, 2]
+                while reusable_executor._executor._processes:
+                    time.sleep(0.01)
+                time.sleep(0.5)
+                deaths = MultiprocessingExecutor(2, retries=0).map(os._exit, [3, 3], 1)
+                try:
+                    list(deaths)
+                except RuntimeError as error:
+                    print(error)
+            """
+        )
+        assert "exit code 3" in done.stdout
+
+
 class TestThreadPool:
     def test_grows(self):
         with Parallel(n_jobs=2, backend=ThreadingBackend(nesting_level=0)) as parallel:

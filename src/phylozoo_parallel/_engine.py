@@ -21,7 +21,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from multiprocessing.util import Finalize
 from typing import Any
 from weakref import WeakSet
@@ -101,9 +101,10 @@ class _Pool:
         self.backend.start_call()
         if type(self.backend) is LokyBackend:
             # An empty batch has the workers start while this process does other things.
-            with _loky.deaf_to_interrupts(), suppress(*_loky.LOST):
+            executor = self.backend._workers
+            with suppress(*_loky.LOST), _loky.straight(executor):
                 self.backend.submit(BatchedCalls([], self.nested))
-            _loky.leave_with(self.backend._workers)
+            _loky.leave_with(executor)
 
     def close(self) -> None:
         self.backend.stop_call()
@@ -208,6 +209,23 @@ class _ThreadEngine(Engine):
     pickles = False
     ends_workers = True
 
+    def submit(
+        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
+    ) -> None:
+        def run() -> None:
+            try:
+                out = func(*arguments)
+            except BaseException as error:
+                out = error
+            done(out)
+
+        self._pool.backend.submit(self._batch(run, ()))
+
+    def outcome(self, out: Any) -> Any:
+        if isinstance(out, BaseException):
+            raise out
+        return out
+
     def end_worker(self, pid: int) -> bool:
         self.end_workers()
         return True
@@ -243,10 +261,9 @@ class _ProcessEngine(Engine):
             lost = isinstance(future.exception(), _loky.LOST)
             done(pool.lost(executor) if lost else future)
 
-        complete = len(executor._processes) >= executor._max_workers
         _here.busy = True
         try:
-            with nullcontext() if complete else _loky.deaf_to_interrupts():
+            with _loky.straight(executor):
                 pool.backend.submit(self._batch(func, arguments), callback=landed)
         except _loky.LOST:
             loss = pool.lost(executor)

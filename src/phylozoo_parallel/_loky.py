@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import multiprocessing.resource_tracker
 import os
+import pickle
 import select
 import signal
 import threading
@@ -26,7 +27,7 @@ from typing import Any
 from joblib.externals.loky import process_executor, reusable_executor
 from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.backend.utils import kill_process_tree
-from joblib.externals.loky.process_executor import ShutdownExecutorError
+from joblib.externals.loky.process_executor import ShutdownExecutorError, _CallItem
 
 from phylozoo_parallel import _board
 
@@ -38,6 +39,9 @@ THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
 
 LEAVE = 2.0
 """Seconds that workers have to end when the program does, unless a thread still needs them."""
+
+ONE_WRITE = getattr(select, "PIPE_BUF", 0) - 4
+"""Bytes of a task, its length before it, that a pipe with any room takes at once."""
 
 _leaves_with: Any = None
 """The executor that :func:`_leave` was last registered for."""
@@ -55,9 +59,7 @@ class WorkersLost(Exception):
         When each worker noted something last, by pid.
     """
 
-    def __init__(
-        self, codes: dict[int, str] | None, noted: dict[int, float] | None = None
-    ) -> None:
+    def __init__(self, codes: dict[int, str] | None, noted: dict[int, float] | None = None) -> None:
         died = [f"worker process {pid} died ({how})" for pid, how in (codes or {}).items()]
         none = "a worker process died" if codes is None else "the worker processes were ended"
         super().__init__(" and ".join(died) or none)
@@ -98,6 +100,75 @@ def deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Bell:
+    """What wakes loky's manager thread; silent where the caller's thread does its work."""
+
+    def __init__(self, bell: Any) -> None:
+        self._bell = bell
+        self.muted = threading.local()
+
+    def wakeup(self) -> None:
+        """Ring, unless this thread has muted it."""
+        if not hasattr(self.muted, "here"):
+            self._bell.wakeup()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bell, name)
+
+
+@contextmanager
+def straight(executor: Any) -> Iterator[None]:
+    """Have a small task that is submitted here skip two threads of loky on its way to a worker."""
+    bell = executor._executor_manager_thread_wakeup
+    if bell is None or len(executor._processes) < executor._max_workers:
+        with deaf_to_interrupts():
+            yield
+        _ring(executor)  # loky did before the workers started, and may not know of them
+        return
+    if not isinstance(bell, _Bell):
+        bell = executor._executor_manager_thread_wakeup = _Bell(bell)
+    bell.muted.here = True
+    try:
+        yield
+    finally:
+        del bell.muted.here
+        if not _sent(executor):
+            _ring(executor)
+
+
+def _ring(executor: Any) -> None:
+    with executor._shutdown_lock:
+        if not executor._flags.shutdown:
+            executor._executor_manager_thread_wakeup.wakeup()
+
+
+def _sent(executor: Any) -> bool:
+    """Send the task that has waited longest, if that takes no waiting for room."""
+    queue, waiting = executor._call_queue, executor._work_ids
+    with executor._shutdown_lock:
+        if executor._flags.shutdown or not queue._sem.acquire(False):
+            return False
+        task = None
+        with suppress(Exception):  # none waits, or it is another's and needs more than pickle
+            task = waiting.get_nowait()
+            work = executor._pending_work_items[task]
+            message = pickle.dumps(_CallItem(task, work.fn, work.args, work.kwargs), 5)
+            room = select.poll()
+            room.register(queue._writer, select.POLLOUT)
+            if len(message) <= ONE_WRITE and room.poll(0) and queue._wlock.acquire(False):
+                try:
+                    if work.future.set_running_or_notify_cancel():
+                        executor._running_work_items.append(task)
+                        queue._writer.send_bytes(message)
+                        return True
+                finally:
+                    queue._wlock.release()
+        queue._sem.release()
+        if task is not None:
+            waiting.put(task)
+        return False
 
 
 def resize(executor: Any, workers: int) -> None:

@@ -52,7 +52,9 @@ def salvage(
         if end - begin == 1 or not options.retries:
             error = too_late(chunk, at, options)
     elif chunk.losses >= options.retries:
-        how = (death.codes or {}).get(at.pid, "how is unknown" if guilty else "with one of its pool")
+        how = (death.codes or {}).get(
+            at.pid, "how is unknown" if guilty else "with one of its pool"
+        )
         error = WorkerLostError(
             f"{_named(chunk, at)}: its worker process died ({how}), and retries={options.retries} "
             "allows no more; usual causes are a crash in compiled code and too little memory"

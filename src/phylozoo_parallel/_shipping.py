@@ -151,11 +151,9 @@ def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
     return [dumps(value, protocol=5, buffer_callback=in_band), *buffers]
 
 
-def pack(
-    pieces: list[Any], folder: str | None, large: int = LARGE
-) -> tuple[Packed, Segment | None]:
+def pack(pieces: list[Any], folder: str | None) -> tuple[Packed, Segment | None]:
     """
-    Choose how a pickled value travels to a process on this machine.
+    Choose how a large pickled value travels to a process on this machine.
 
     Parameters
     ----------
@@ -163,16 +161,12 @@ def pack(
         From :func:`parts`.
     folder : str or None
         Where the user wants temporary files; None for memory.
-    large : int
-        Bytes from which a pickle without large buffers goes to a segment.
 
     Returns
     -------
     tuple
         What goes into the message, and the segment to keep open until it has been used.
     """
-    if len(pieces) == 1 and len(pieces[0]) < large:
-        return pieces[0], None
     for find in (lambda: folder,) if folder else (lambda: None, tempfile.gettempdir):
         try:
             segment = Segment(find())  # there may be no temporary directory, either

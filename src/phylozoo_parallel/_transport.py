@@ -284,10 +284,11 @@ class ToProcess:
     def _pack(
         self, pieces: list[Any], large: int
     ) -> tuple[_shipping.Packed, _shipping.Segment | None]:
+        if len(pieces) == 1 and len(pieces[0]) < large:
+            return pieces[0], None
         if self._engine.place:
-            return _shipping.pack(pieces, self._engine.folder, large)
-        packed = _shipping.in_message(pieces)
-        return (_shipping.Scattered(packed) if _shipping.size(packed) >= large else packed), None
+            return _shipping.pack(pieces, self._engine.folder)
+        return _shipping.Scattered(_shipping.in_message(pieces)), None
 
 
 @lru_cache(maxsize=8)
