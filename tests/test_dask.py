@@ -185,11 +185,12 @@ class TestInput:
 
 class TestErrors:
     @pytest.mark.parametrize("chunksize", [1, 4, None])
-    def test_come_after_the_results_before_them(self, executor, chunksize):
+    def test_come_after_the_results_before_them(self, executor, cluster, wait_until, chunksize):
         results = executor.map(lambda x: 12 // (5 - x), range(20), chunksize)
         assert list(itertools.islice(results, 5)) == [2, 3, 4, 6, 12]
         with pytest.raises(ZeroDivisionError) as raised:
             next(results)
+        wait_until(lambda: not cluster.scheduler.tasks)  # nor does the traceback keep any
         assert "item 5 = 5, in worker process" in str(raised.value.__cause__)
         assert list(executor.map(abs, range(9))) == list(range(9))
 
@@ -254,6 +255,7 @@ class TestStopping:
             del results
         try:
             wait_until(lambda: not cluster.scheduler.tasks)
+            time.sleep(0.5)  # workers hear of it a little later
             # What runs goes on.
             wait_until(lambda: max(map(len, client.run(held).values())) <= 1)
             begun = set(os.listdir(tmp_path))

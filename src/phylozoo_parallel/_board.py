@@ -72,11 +72,9 @@ class Board:
 
     def seen(self, cell: int) -> Progress | None:
         """Read how far a chunk is; None when no worker has begun with it."""
-        noted = self.cells[cell]
+        word = self.cells[cell]
         since = self.cells[cell + 1] / 1e9
-        return (
-            Progress(noted >> 40, noted >> 8 & 0xFFFFFFFF, noted & 0xFF, since) if noted else None
-        )
+        return Progress(word >> 40, word >> 8 & 0xFFFFFFFF, word & 0xFF, since) if word else None
 
 
 class OwnBoard(Board):
@@ -151,14 +149,9 @@ def own() -> OwnBoard | None:
 @lru_cache(maxsize=8)
 def of(name: Name) -> Board | None:
     """Return a worker's view of its caller's board; None if it may not look."""
-    try:
-        fd = opened(name, os.O_RDWR)
-    except OSError:
-        return None
-    try:
-        return Board(fd)
-    finally:
-        os.close(fd)
+    with suppress(OSError), open(opened(name, os.O_RDWR), "r+b", buffering=0) as page:
+        return Board(page.fileno())
+    return None
 
 
 def hang_on(lifeline: Name) -> None:

@@ -7,12 +7,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from numbers import Real
 from operator import index
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from phylozoo_parallel import _progress
-from phylozoo_parallel.errors import PhyloZooTypeError, PhyloZooValueError, short
-
-T = TypeVar("T")
+from phylozoo_parallel.errors import PhyloZooValueError, wrong_type
 
 
 class Options(NamedTuple):
@@ -24,18 +22,16 @@ class Options(NamedTuple):
     progress: bool | str
 
 
-def _integer(value: Any, name: str, wanted: str) -> int:
+def _integer(value: Any, name: str, wanted: str, least: int, also: int | None = None) -> int:
     try:
         if isinstance(value, bool):
             raise TypeError
-        return index(value)
+        number = index(value)
     except TypeError:
-        raise _wrong_type(value, name, wanted) from None
-
-
-def _wrong_type(value: Any, name: str, wanted: str) -> PhyloZooTypeError:
-    told = f"{name} must be {wanted}, got {short(value)} of type {type(value).__name__}"
-    return PhyloZooTypeError(told)
+        raise wrong_type(value, name, wanted) from None
+    if number < least and number != also:
+        raise PhyloZooValueError(f"{name} must be {wanted}, got {number}")
+    return number
 
 
 def worker_count(n_jobs: Any) -> int | None:
@@ -59,13 +55,8 @@ def worker_count(n_jobs: Any) -> int | None:
     PhyloZooValueError
         Below 1 and not -1.
     """
-    if n_jobs is None:
-        return None
     wanted = "a positive integer, -1 (every available core) or None"
-    number = _integer(n_jobs, "n_jobs", wanted)
-    if number < 1 and number != -1:
-        raise PhyloZooValueError(f"n_jobs must be {wanted}, got {number}")
-    return number
+    return None if n_jobs is None else _integer(n_jobs, "n_jobs", wanted, 1, -1)
 
 
 def chunk_size(chunksize: Any) -> int | None:
@@ -92,10 +83,7 @@ def chunk_size(chunksize: Any) -> int | None:
     if chunksize is None:
         return None
     wanted = "a positive integer or None (the library chooses)"
-    number = _integer(chunksize, "chunksize", wanted)
-    if number < 1:
-        raise PhyloZooValueError(f"chunksize must be {wanted}, got {number}")
-    return min(number, sys.maxsize)
+    return min(_integer(chunksize, "chunksize", wanted, 1), sys.maxsize)
 
 
 def options(chunksize: Any, retries: Any, timeout: Any, progress: Any) -> Options:
@@ -122,21 +110,18 @@ def options(chunksize: Any, retries: Any, timeout: Any, progress: Any) -> Option
     PhyloZooValueError
         A negative number of retries, or a time that is not positive and finite.
     """
-    wanted = "an integer of 0 or more"
-    number = _integer(retries, "retries", wanted)
-    if number < 0:
-        raise PhyloZooValueError(f"retries must be {wanted}, got {number}")
+    retries = _integer(retries, "retries", "an integer of 0 or more", 0)
     if timeout is not None:
         wanted = "a positive number of seconds or None (no limit)"
         if isinstance(timeout, bool) or not isinstance(timeout, Real):
-            raise _wrong_type(timeout, "timeout", wanted)
+            raise wrong_type(timeout, "timeout", wanted)
         timeout = float(timeout)
         if not 0 < timeout < math.inf:
             raise PhyloZooValueError(f"timeout must be {wanted}, got {timeout}")
-    return Options(chunk_size(chunksize), number, timeout, _progress.check(progress))
+    return Options(chunk_size(chunksize), retries, timeout, _progress.check(progress))
 
 
-def map_arguments(func: Any, iterable: Iterable[T]) -> Iterator[T]:
+def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:
     """
     Check what a map is called with, before any item is read.
 
@@ -151,17 +136,13 @@ def map_arguments(func: Any, iterable: Iterable[T]) -> Iterator[T]:
         `func` cannot be called, or `iterable` cannot be iterated over.
     """
     if not callable(func):
-        raise PhyloZooTypeError(
-            f"func must be callable, got {short(func)} of type {type(func).__name__}; "
-            "pass the function itself, without calling it"
-        )
+        advice = "; pass the function itself, without calling it"
+        raise wrong_type(func, "func", "callable", advice)
     try:
         return iter(iterable)
     except TypeError as error:
-        raise PhyloZooTypeError(
-            "iterable must be iterable, such as a list or a generator, "
-            f"got {short(iterable)} of type {type(iterable).__name__}"
-        ) from error
+        wanted = "iterable, such as a list or a generator"
+        raise wrong_type(iterable, "iterable", wanted) from error
 
 
 def length(iterable: Iterable[Any]) -> int | None:
@@ -185,8 +166,6 @@ def call_arguments(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         try:
             arguments = iter(item)
         except TypeError as error:
-            raise PhyloZooTypeError(
-                f"item {position} of starmap must be an iterable of arguments such as a tuple, "
-                f"got {short(item)} of type {type(item).__name__}"
-            ) from error
+            wanted = "an iterable of arguments such as a tuple"
+            raise wrong_type(item, f"item {position} of starmap", wanted) from error
         yield tuple(arguments)

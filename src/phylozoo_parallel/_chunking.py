@@ -134,10 +134,8 @@ def recall(func: Callable[..., Any], pickles: bool) -> tuple[Hashable, Measured]
     It may be far off for other items: few go into a chunk on its word, and a worker hands back
     the rest of a chunk that takes long.
     """
-    while isinstance(func, partial):
-        func = func.func
-    if isinstance(func, MethodType):
-        func = func.__func__
+    while isinstance(func, partial | MethodType):
+        func = func.func if isinstance(func, partial) else func.__func__
     if isinstance(func, FunctionType):
         key: Hashable = func.__code__, pickles
     else:

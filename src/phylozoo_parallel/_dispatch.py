@@ -19,6 +19,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain, islice
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -49,6 +50,9 @@ WATCH = 1.0
 
 FRUITLESS = 10
 """Deaths of workers in a row, besides `retries`, before any of them began with a chunk."""
+
+UNREAD = "results were never read, and not all items did run; use list(...) to run them"
+"""The warning for a map whose iterator is dropped unread."""
 
 _log = logging.getLogger("phylozoo_parallel")
 
@@ -130,28 +134,22 @@ def start(
     return results
 
 
+@dataclass(eq=False, repr=False)
 class _Map:
     """The state of one map, touched by its caller's thread alone."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        transport: InThread | ToProcess,
-        items: Iterator[Any],
-        total: int | None,
-        options: Options,
-        ordered: bool,
-    ) -> None:
+    engine: Engine
+    transport: InThread | ToProcess
+    items: Iterator[Any]
+    total: int | None
+    options: Options
+    ordered: bool
+
+    def __post_init__(self) -> None:
         self.pid = os.getpid()
-        self.engine = engine
-        self.transport = transport
-        self.items = items
-        self.total = total
-        self.options = options
-        self.ordered = ordered
-        self.stride = STRIDE if options.timeout is None else 1
-        self.kind, self.measured = _chunking.recall(transport.func, engine.pickles)
-        if total is None:  # who knows how long its items take to come
+        self.stride = STRIDE if self.options.timeout is None else 1
+        self.kind, self.measured = _chunking.recall(self.transport.func, self.engine.pickles)
+        if self.total is None:  # who knows how long its items take to come
             self.measured = _chunking.Measured()
         self.read = 0  # items taken from the input
         self.at = 0  # index of the next result to hand out
@@ -165,7 +163,7 @@ class _Map:
         self.fruitless = 0  # deaths since a worker began with a chunk
         self.sent = 0  # chunks
         self.begin = monotonic()
-        self.bar = _progress.Bar(options.progress, total)
+        self.bar = _progress.Bar(self.options.progress, self.total)
 
     def run(self) -> Generator[list[Any], None, None]:
         """Yield an empty list when the work has begun, then the results of chunk after chunk."""
@@ -195,6 +193,7 @@ class _Map:
             self.transport.end(self.flying)
             self.engine.release()
             self.finished.clear()
+            del self.queue  # with what comes too late
             self.bar.close()
             _chunking.keep(self.kind, self.measured)
             counts = self.engine.name, self.read, self.sent, self.engine.workers
@@ -211,10 +210,7 @@ class _Map:
             yield []
         except GeneratorExit:
             if not self.exhausted or self.queue.qsize() < len(self.flying):
-                told = (
-                    "results were never read, and not all items did run; use list(...) to run them"
-                )
-                warnings.warn(told, RuntimeWarning, stacklevel=3)
+                warnings.warn(UNREAD, RuntimeWarning, stacklevel=3)
             raise
 
     def ready(self) -> bool:
@@ -268,14 +264,13 @@ class _Map:
         """Submit a chunk, or the part of it that can travel."""
         budget = None if self.options.chunksize else BUDGET * self.measured.target
         try:
-            run, arguments = self.transport.call(chunk, (budget, self.stride))
+            call = self.transport.call(chunk, (budget, self.stride))
         except UnpicklableItem as found:
-            index = chunk.first + found.position
-            error = pickle.PicklingError(f"item {index} could not be pickled: {line(found.error)}")
-            error.__cause__ = found.error
-            self.fail(index, error)
-            if found.position:
-                self.send(Chunk(chunk.first, chunk.items[: found.position], chunk.losses))
+            good, reason = found.args
+            told = f"item {chunk.first + good} could not be pickled: {line(reason)}"
+            self.fail(chunk.first + good, pickle.PicklingError(told), reason)
+            if good:
+                self.send(Chunk(chunk.first, chunk.items[:good], chunk.losses))
             return
         put, landed, sent = self.queue.put, self.transport.landed, monotonic()
 
@@ -287,11 +282,11 @@ class _Map:
         self.flying.add(chunk)
         self.sent += 1
         try:
-            self.engine.submit(run, arguments, done)
+            self.engine.submit(call, done)
         except Exception as error:
             self.flying.discard(chunk)
             self.transport.landed(chunk)
-            self.transport.lose(chunk)
+            chunk.close()
             self.fail(chunk.first, error)
 
     def receive(self) -> None:
@@ -299,9 +294,8 @@ class _Map:
         self.engine.flush()
         timeout, wait = self.options.timeout, WATCH
         if timeout is not None:
-            wait = min(
-                [wait, timeout, *(at.since + timeout - monotonic() for _, at in self.running())]
-            )
+            left = [at.since + timeout - monotonic() for _, at in self.running()]
+            wait = min(wait, timeout, *left)
         try:
             self.settle(*self.queue.get(timeout=max(wait, LEAST_WAIT)))
             while not self.queue.empty():
@@ -339,7 +333,7 @@ class _Map:
             self.lost(chunk, death)
             return
         except Exception as error:  # of a scheduler, which knows nothing of items
-            self.transport.lose(chunk)
+            chunk.close()
             if hasattr(error, "add_note"):
                 error.add_note(f"{_recovery.told(chunk)} of the map did not come back")
             self.fail(chunk.first, error)
@@ -373,7 +367,7 @@ class _Map:
 
     def lost(self, chunk: Chunk, death: WorkersLost) -> None:
         """Have the items of a chunk that did not come back run again, or end the map."""
-        self.transport.lose(chunk)
+        chunk.close()
         begun = chunk.progress
         self.fruitless += begun is None and death is not self.death
         self.death = death
@@ -392,7 +386,7 @@ class _Map:
             if not begun.pid or death.codes is None:  # nobody can tell whose: one at a time
                 self.engine.window = 1
 
-    def values(self, chunk: Chunk) -> list[Any]:
+    def values(self, chunk: Chunk) -> Any:
         """Return the results of a finished chunk; where they cannot be read, run it anew."""
         try:
             return self.transport.values(chunk)
@@ -406,9 +400,7 @@ class _Map:
             self.singles(chunk.first, chunk.items)
             return
         told = f"the result of item {chunk.first} could not be unpickled: {line(error)}"
-        unpicklable = pickle.UnpicklingError(told)
-        unpicklable.__cause__ = error
-        self.fail(chunk.first, unpicklable)
+        self.fail(chunk.first, pickle.UnpicklingError(told), error)
 
     def singles(self, first: int, items: Any) -> None:
         """Have items run again in chunks of one."""
@@ -417,8 +409,10 @@ class _Map:
             for position in reversed(range(len(items)))
         )
 
-    def fail(self, index: int, error: BaseException) -> None:
+    def fail(self, index: int, error: BaseException, cause: Exception | None = None) -> None:
         """Have the map end with this error once the results before it are handed out."""
+        if cause is not None:
+            error.__cause__ = cause
         self.finished[index] = error
         self.exhausted = True
         self.again = deque(chunk for chunk in self.again if chunk.first < index)
@@ -428,14 +422,11 @@ def _rebuilt(failure: Failure) -> BaseException:
     """Return the exception of a worker, as the caller shall see it."""
     error = failure.error
     if not isinstance(error, BaseException):
-        try:
+        with suppress(Exception):
             error = _shipping.unpack(error)
-            if not isinstance(error, BaseException):
-                raise TypeError
-        except Exception:
-            error = RuntimeError(
-                f"{failure.where}: {failure.line} (this exception itself could not be pickled)"
-            )
+    if not isinstance(error, BaseException):
+        told = f"{failure.where}: {failure.line} (this exception itself could not be pickled)"
+        error = RuntimeError(told)
     put = BaseException.__setattr__  # a frozen dataclass refuses its own
     put(error, "__cause__", WorkerTraceback(f"{failure.trace}{failure.where}"))
     put(error, "__traceback__", None)

@@ -21,7 +21,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.util import Finalize
 from typing import Any
 from weakref import WeakSet
@@ -35,6 +35,12 @@ from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config
 
 from phylozoo_parallel import _loky, _worker
 from phylozoo_parallel.errors import PhyloZooValueError
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A function, and its arguments."""
+
+Done = Callable[[Any], None]
+"""Takes what came of a call, for :meth:`Engine.outcome`."""
 
 LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 """Where a worker finds the bytes that it may grow by before joblib replaces it."""
@@ -89,11 +95,10 @@ class _Pool:
         _loky.fill_streams()
         # joblib runs a single worker's work in the caller; with two, it stays in workers.
         self.parallel.n_jobs = max(workers, 2)
-        if isinstance(self.parallel._backend, LokyBackend):
+        own = isinstance(self.parallel._backend, LokyBackend)
+        if own:
             _loky.resize(reusable_executor._executor, self.parallel.n_jobs)
-            with _loky.deaf_to_interrupts():
-                self.parallel.__enter__()
-        else:
+        with _loky.deaf_to_interrupts() if own else nullcontext():
             self.parallel.__enter__()
         self.backend = self.parallel._backend
         self.workers = self.backend.effective_n_jobs(self.parallel.n_jobs)
@@ -125,13 +130,12 @@ class Engine:
         Whether chunks leave this process.
     place : bool
         Whether the workers are on this machine.
+    name : str
+        The class of joblib's backend.
     ends_workers : bool
         Whether a worker that takes too long can be ended, or done without.
-    leak_limit : tuple of str
-        :data:`LEAK_LIMIT`.
     """
 
-    leak_limit = LEAK_LIMIT
     pickles = True
     ends_workers = False
 
@@ -142,13 +146,9 @@ class Engine:
         # Ray's backend is a subclass of joblib's for multiprocessing.
         backend = pool.backend
         self.place = isinstance(backend, LokyBackend) or type(backend) is MultiprocessingBackend
+        self.name = type(backend).__name__
         self._pool = pool
         pool.users.add(self)
-
-    @property
-    def name(self) -> str:
-        """The class of joblib's backend."""
-        return type(self._pool.backend).__name__
 
     @property
     def folder(self) -> str | None:
@@ -156,17 +156,20 @@ class Engine:
         folder: str | None = self._pool.parallel._backend_kwargs["temp_folder"]
         return folder or os.environ.get("JOBLIB_TEMP_FOLDER")
 
-    def submit(
-        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
-    ) -> None:
-        """Have ``func(*arguments)`` run in a worker; `done` gets what :meth:`outcome` takes."""
-        job = self._pool.backend.submit(self._batch(func, arguments), callback=done)
+    def submit(self, call: Call, done: Done) -> None:
+        """Have a call run in a worker; `done` gets what :meth:`outcome` takes."""
+
+        def tell_error(future: Any) -> None:
+            if future.exception() is not None:
+                done(future.exception())
+
+        job = self._pool.backend.submit(self._batch(call), callback=done)
         # Dask's backend does not call back for a task that failed.
         if hasattr(job, "add_done_callback"):
-            job.add_done_callback(lambda future: _tell_error(future, done))
+            job.add_done_callback(tell_error)
 
-    def _batch(self, func: Callable[..., Any], arguments: tuple[Any, ...]) -> _Batch:
-        return _Batch([(func, arguments, {})], self._pool.nested)
+    def _batch(self, call: Call) -> _Batch:
+        return _Batch([(*call, {})], self._pool.nested)
 
     def flush(self) -> None:
         """Start what was submitted, on engines that do not start it at once."""
@@ -197,29 +200,23 @@ class Engine:
                     self._pool.close()
 
 
-def _tell_error(future: Any, done: Callable[[Any], None]) -> None:
-    error = future.exception()
-    if error is not None:
-        done(error)
-
-
 class _ThreadEngine(Engine):
     """On worker threads, which nobody can end: a pool with one that hangs takes no more maps."""
 
     pickles = False
     ends_workers = True
 
-    def submit(
-        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
-    ) -> None:
-        def run() -> None:
+    def submit(self, call: Call, done: Done) -> None:
+        func, arguments = call
+
+        def run() -> None:  # and tell the caller without the pool's own thread between
             try:
                 out = func(*arguments)
             except BaseException as error:
                 out = error
             done(out)
 
-        self._pool.backend.submit(self._batch(run, ()))
+        self._pool.backend.submit(self._batch((run, ())))
 
     def outcome(self, out: Any) -> Any:
         if isinstance(out, BaseException):
@@ -250,9 +247,7 @@ class _ProcessEngine(Engine):
     ends_workers = True
     _ailing: Any = None
 
-    def submit(
-        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
-    ) -> None:
+    def submit(self, call: Call, done: Done) -> None:
         pool = self._pool
         executor = pool.backend._workers
 
@@ -264,7 +259,7 @@ class _ProcessEngine(Engine):
         _here.busy = True
         try:
             with _loky.straight(executor):
-                pool.backend.submit(self._batch(func, arguments), callback=landed)
+                pool.backend.submit(self._batch(call), callback=landed)
         except _loky.LOST:
             loss = pool.lost(executor)
             with _lock:
@@ -298,17 +293,15 @@ class _DaskEngine(Engine):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._open: set[Callable[[Any], None]] = set()
+        self._open: set[Done] = set()
 
-    def submit(
-        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
-    ) -> None:
+    def submit(self, call: Call, done: Done) -> None:
         def told(out: Any) -> None:
             self._open.discard(told)
             done(out)
 
         self._open.add(told)
-        super().submit(func, arguments, told)
+        super().submit(call, told)
 
     def release(self) -> None:
         try:
@@ -341,12 +334,10 @@ class _ListEngine(Engine):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._waiting: list[tuple[Any, Callable[[Any], None]]] = []
+        self._waiting: list[tuple[Any, Done]] = []
 
-    def submit(
-        self, func: Callable[..., Any], arguments: tuple[Any, ...], done: Callable[[Any], None]
-    ) -> None:
-        self._waiting.append(((func, arguments, {}), done))
+    def submit(self, call: Call, done: Done) -> None:
+        self._waiting.append(((*call, {}), done))
 
     def flush(self) -> None:
         calls, self._waiting = self._waiting, []
@@ -409,26 +400,22 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     workers = _worker_count(kind, wanted, context, count)
     _here.busy = True
     try:
-        return _open_engine(kind, workers, context)
+        with _lock:
+            if kind == "threads":
+                return _ThreadEngine(_thread_pool(workers), workers)
+            if type(context) is LokyBackend or _in_memory(context):
+                return _ProcessEngine(_process_pool(workers, context), workers)
+            pool = _lent.get(id(context)) or _Pool(context, workers)
+            if isinstance(pool.backend, SequentialBackend):  # joblib fell back to it
+                return None
+            pool.kept = False
+            _lent[id(context)] = pool
+            dask = sys.modules.get("joblib._dask")
+            if dask is not None and isinstance(context, dask.DaskDistributedBackend):
+                return _DaskEngine(pool, workers)
+            return (Engine if context.supports_return_generator else _ListEngine)(pool, workers)
     finally:
         _here.busy = False
-
-
-def _open_engine(kind: str, workers: int, context: Any) -> Engine | None:
-    with _lock:
-        if kind == "threads":
-            return _ThreadEngine(_thread_pool(workers), workers)
-        if type(context) is LokyBackend or _in_memory(context):
-            return _ProcessEngine(_process_pool(workers, context), workers)
-        pool = _lent.get(id(context)) or _Pool(context, workers)
-        if isinstance(pool.backend, SequentialBackend):  # joblib fell back to it
-            return None
-        pool.kept = False
-        _lent[id(context)] = pool
-        dask = sys.modules.get("joblib._dask")
-        if dask is not None and isinstance(context, dask.DaskDistributedBackend):
-            return _DaskEngine(pool, workers)
-        return (Engine if context.supports_return_generator else _ListEngine)(pool, workers)
 
 
 def close_idle(kind: str, workers: int) -> None:
@@ -462,9 +449,7 @@ def _inside_worker(kind: str, wanted: int | None, context: Any) -> bool:
     here = _worker.here.kind
     nested = here is not None or (context.nesting_level or 0) > 0
     if kind == "threads" and wanted is not None:
-        in_process = here == "process" or (
-            here is None and multiprocessing.parent_process() is not None
-        )
+        in_process = here == "process" or (here is None and multiprocessing.parent_process())
         return nested and not in_process
     return nested or (kind == "processes" and multiprocessing.current_process().daemon)
 

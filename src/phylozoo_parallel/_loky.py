@@ -27,11 +27,10 @@ from typing import Any
 from joblib.externals.loky import process_executor, reusable_executor
 from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.backend.utils import kill_process_tree
-from joblib.externals.loky.process_executor import ShutdownExecutorError, _CallItem
 
 from phylozoo_parallel import _board
 
-LOST = (BrokenProcessPool, ShutdownExecutorError)
+LOST = (BrokenProcessPool, process_executor.ShutdownExecutorError)
 """What loky raises for the tasks of a pool whose workers are gone."""
 
 THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
@@ -59,11 +58,11 @@ class WorkersLost(Exception):
         When each worker noted something last, by pid.
     """
 
-    def __init__(self, codes: dict[int, str] | None, noted: dict[int, float] | None = None) -> None:
+    def __init__(self, codes: dict[int, str] | None, noted: dict[int, float]) -> None:
         died = [f"worker process {pid} died ({how})" for pid, how in (codes or {}).items()]
         none = "a worker process died" if codes is None else "the worker processes were ended"
         super().__init__(" and ".join(died) or none)
-        self.codes, self.noted = codes, noted or {}
+        self.codes, self.noted = codes, noted
 
     def hit(self, at: _board.Progress) -> bool:
         """
@@ -154,7 +153,9 @@ def _sent(executor: Any) -> bool:
         with suppress(Exception):  # none waits, or it is another's and needs more than pickle
             task = waiting.get_nowait()
             work = executor._pending_work_items[task]
-            message = pickle.dumps(_CallItem(task, work.fn, work.args, work.kwargs), 5)
+            message = pickle.dumps(
+                process_executor._CallItem(task, work.fn, work.args, work.kwargs), 5
+            )
             room = select.poll()
             room.register(queue._writer, select.POLLOUT)
             if len(message) <= ONE_WRITE and room.poll(0) and queue._wlock.acquire(False):
@@ -189,8 +190,8 @@ def resize(executor: Any, workers: int) -> None:
 
 def lost(executor: Any) -> WorkersLost:
     """Tell which workers of a broken executor died; loky ends the others after its tasks know."""
-    codes = {pid: process.exitcode for pid, process in list(executor._processes.items())}
-    ended = {pid: _ended(code) for pid, code in codes.items() if code is not None}
+    workers = list(executor._processes.items())
+    ended = {pid: _ended(code) for pid, worker in workers if (code := worker.exitcode) is not None}
     # There are none where the program reaps its children itself, or ignores SIGCHLD.
     board = _board.own()
     noted = board.latest() if board else {}

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import Any
 
-from phylozoo_parallel.errors import PhyloZooTypeError, short
+from phylozoo_parallel.errors import wrong_type
 
 _everywhere: ContextVar[bool | str] = ContextVar("progress", default=False)
 
@@ -26,10 +26,7 @@ def check(wanted: Any) -> bool | str:
         A bar is wanted, and tqdm is not installed.
     """
     if not isinstance(wanted, bool | str):
-        raise PhyloZooTypeError(
-            "progress must be True, False or a description, "
-            f"got {short(wanted)} of type {type(wanted).__name__}"
-        )
+        raise wrong_type(wanted, "progress", "True, False or a description")
     if wanted and find_spec("tqdm") is None:
         raise ImportError(
             "progress needs tqdm, which is not installed; "
@@ -76,8 +73,7 @@ def bar(wanted: bool | str, total: int | None, results: Iterable[Any] | None = N
         return None
     from tqdm.auto import tqdm
 
-    described = wanted if isinstance(wanted, str) else None
-    return tqdm(results, described, total, leave=None)
+    return tqdm(results, wanted if isinstance(wanted, str) else None, total, leave=None)
 
 
 class Bar:

@@ -41,10 +41,8 @@ def salvage(
         The chunks to run again, and the index and error of what has failed, or None.
     """
     first, items, at = chunk.first, chunk.items, chunk.progress
-    if at is None:  # no worker had begun with it
-        return [Chunk(first, items, chunk.losses)], None
-    guilty = chunk.late or death.hit(at)
-    if options.retries and not guilty:
+    guilty = at is not None and (chunk.late or death.hit(at))
+    if at is None or (options.retries and not guilty):  # no worker, or not a dead one, had it
         return [Chunk(first, items, chunk.losses)], None
     begin, end = _suspects(chunk, at)
     error: Exception | None = None
@@ -52,9 +50,8 @@ def salvage(
         if end - begin == 1 or not options.retries:
             error = too_late(chunk, at, options)
     elif chunk.losses >= options.retries:
-        how = (death.codes or {}).get(
-            at.pid, "how is unknown" if guilty else "with one of its pool"
-        )
+        unknown = "how is unknown" if guilty else "with one of its pool"
+        how = (death.codes or {}).get(at.pid, unknown)
         error = WorkerLostError(
             f"{_named(chunk, at)}: its worker process died ({how}), and retries={options.retries} "
             "allows no more; usual causes are a crash in compiled code and too little memory"

@@ -70,16 +70,13 @@ class Segment:
     def read(self, sizes: Sequence[int]) -> Any:
         """Return the value whose parts have these sizes, copied out of the segment."""
         # A mapping would keep a file descriptor open for as long as the caller keeps an array.
-        pieces = []
-        for size, offset in zip(sizes, _offsets(sizes), strict=True):
-            piece = memoryview(bytearray(size))
-            done = 0
-            while done < size:
-                read = os.preadv(self.fd, [piece[done:]], offset + done)
-                if not read:
+        pieces = [memoryview(bytearray(size)) for size in sizes]
+        for left, offset in zip(pieces, _offsets(sizes), strict=True):
+            while left:
+                done = os.preadv(self.fd, [left], offset)
+                if not done:
                     raise EOFError("shared memory ends before the value in it")
-                done += read
-            pieces.append(piece)
+                left, offset = left[done:], offset + done
         return pickle.loads(pieces[0], buffers=pieces[1:])
 
     def close(self) -> None:
@@ -143,10 +140,9 @@ def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.nbytes < LARGE:
-            return True
-        buffers.append(view)
-        return False
+        if view.nbytes >= LARGE:
+            buffers.append(view)
+        return view.nbytes < LARGE
 
     return [dumps(value, protocol=5, buffer_callback=in_band), *buffers]
 
@@ -190,16 +186,15 @@ def unpack(packed: Packed) -> Any:
     """Return the value, in whatever process it arrived."""
     if isinstance(packed, bytes):
         return pickle.loads(packed)
-    if isinstance(packed, list):
-        return pickle.loads(packed[0], buffers=packed[1:])
-    name, sizes = packed
-    fd = opened(name, os.O_RDONLY)
-    try:
-        whole = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
-    finally:
-        os.close(fd)
-    pieces = [whole[at : at + size] for at, size in zip(_offsets(sizes), sizes, strict=True)]
-    return pickle.loads(pieces[0], buffers=pieces[1:])
+    if isinstance(packed, tuple):
+        name, sizes = packed
+        fd = opened(name, os.O_RDONLY)
+        try:
+            whole = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
+        finally:
+            os.close(fd)
+        packed = [whole[at : at + size] for at, size in zip(_offsets(sizes), sizes, strict=True)]
+    return pickle.loads(packed[0], buffers=packed[1:])
 
 
 def answer(name: Name, pieces: list[Any]) -> Packed:

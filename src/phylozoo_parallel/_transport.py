@@ -16,6 +16,7 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from time import monotonic
 from types import FunctionType
@@ -25,10 +26,9 @@ import cloudpickle
 
 from phylozoo_parallel import _board, _shipping, _worker
 from phylozoo_parallel._board import Progress
-from phylozoo_parallel._engine import Engine
+from phylozoo_parallel._engine import LEAK_LIMIT, Call, Engine
+from phylozoo_parallel._shipping import Packed, Segment
 from phylozoo_parallel.errors import line, short
-
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 FUNCTION = 1 << 16
 """Bytes from which a function travels in a segment; less goes with every chunk."""
@@ -36,57 +36,47 @@ FUNCTION = 1 << 16
 KEPT_REPLIES = 32
 """Empty segments that stay open, each with a file descriptor."""
 
-_replies: list[_shipping.Segment] = []
+_pickled = lru_cache(maxsize=8)(pickle.dumps)
+"""Of each :class:`Place`, which hardly ever changes."""
+
+_replies: list[Segment] = []
 """Empty segments for large results, for the next chunk that is sent."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Chunk:
     """Items on their way to a worker, and their results on the way back."""
 
-    __slots__ = (
-        "away",
-        "cell",
-        "first",
-        "items",
-        "late",
-        "losses",
-        "nbytes",
-        "packed",
-        "progress",
-        "reply",
-        "results",
-        "segment",
-    )
+    first: int
+    items: Sequence[Any]
+    losses: int = 0
+    """How often a worker died while it ran these items."""
+    away: float = 0.0
+    """Seconds from being sent to coming back."""
+    late: bool = False
+    """Whether its worker was ended because an item took too long."""
+    progress: Progress | None = None
+    """How far a worker came with it, as far as it is known."""
+    cell: int | None = None
+    nbytes: int = 0
+    """Of the packed items, later with their results."""
+    packed: Packed = None
+    segment: Segment | None = None
+    """Where the items are, when `packed` names it."""
+    reply: Segment | None = None
+    """Where the worker may put results."""
+    results: Any = None
 
-    def __init__(self, first: int, items: Sequence[Any], losses: int = 0) -> None:
-        self.first = first
-        self.items = items
-        self.away = 0.0
-        """Seconds from being sent to coming back."""
-        self.losses = losses
-        """How often a worker died while it ran these items."""
-        self.late = False
-        """Whether its worker was ended because an item took too long."""
-        self.progress: Progress | None = None
-        """How far a worker came with it, as far as it is known."""
-        self.cell: int | None = None
-        self.nbytes = 0
-        """Of the packed items, later with their results."""
-        self.packed: _shipping.Packed = None
-        self.segment: _shipping.Segment | None = None
-        """Where the items are, when `packed` names it."""
-        self.reply: _shipping.Segment | None = None
-        """Where the worker may put results."""
-        self.results: Any = None
+    def close(self) -> None:
+        """Let go of shared memory: all that a chunk holds that comes back without results."""
+        for segment in (self.segment, self.reply):
+            if segment is not None:
+                segment.close()
+        self.segment = self.reply = None
 
 
 class UnpicklableItem(Exception):
-    """The item at `position` of a chunk cannot be pickled; `error` is the reason."""
-
-    def __init__(self, position: int, error: Exception) -> None:
-        super().__init__(position, error)
-        self.position = position
-        self.error = error
+    """The item at a position of a chunk cannot be pickled; `args` are that and the reason."""
 
 
 class InThread:
@@ -107,9 +97,8 @@ class InThread:
             chunk.progress = Progress(0, done, running, monotonic())
 
         wanted = partial(operator.not_, self._ended)
-        items = chunk.items
-        arguments = (self.func, self._star, items, chunk.first, pace, chunk.results, wanted, note)
-        return _worker.run_in_thread, arguments
+        what = self.func, self._star, chunk.items, chunk.first, pace, chunk.results, wanted, note
+        return _worker.run_in_thread, (_worker.Task(*what),)
 
     def look(self, chunk: Chunk) -> Progress | None:
         """Tell how far a chunk in flight is; None when no worker has begun with it."""
@@ -127,13 +116,9 @@ class InThread:
             with suppress(Exception):  # its own __sizeof__
                 chunk.nbytes += done * sys.getsizeof(results[0])
 
-    def lose(self, chunk: Chunk) -> None:
-        """Let go of a chunk that comes back without results."""
-
-    def values(self, chunk: Chunk) -> list[Any]:
+    def values(self, chunk: Chunk) -> Any:
         """Return the results of a chunk."""
-        values: list[Any] = chunk.results
-        return values
+        return chunk.results
 
     def end(self, flying: set[Chunk]) -> None:
         """Have the workers stop."""
@@ -150,14 +135,10 @@ class ToProcess:
         Whether :meth:`look` can tell how far a chunk is.
     """
 
-    @property
-    def sees(self) -> bool:
-        return self._ticket is not None
-
     def __init__(self, func: Callable[..., Any], star: bool, engine: Engine) -> None:
         self.func = func
         self._engine = engine
-        self._key = int.from_bytes(os.urandom(8), "big") | 1
+        key = int.from_bytes(os.urandom(8), "big") | 1
         try:
             pieces = _function_parts(func, star)
         except Exception as error:
@@ -165,12 +146,12 @@ class ToProcess:
                 f"func = {short(func)} could not be pickled for worker processes: {line(error)}; "
                 "what it captures has to be picklable, or use the threading backend"
             ) from error
-        self._function, self._segment = self._pack(pieces, FUNCTION)
+        function, self._segment = self._pack(pieces, FUNCTION)
         self._ticket: _worker.Ticket | None = None
-        self._place = None
+        place = None
         self._board = _board.own() if engine.place else None
         if self._board is not None:
-            slot = self._board.take_map(self._key)
+            slot = self._board.take_map(key)
             self._ticket = (self._board.name, slot) if slot is not None else None
         if engine.place:
             try:
@@ -178,7 +159,9 @@ class ToProcess:
             except OSError:  # it is gone
                 directory = None
             lifeline = self._board.lifeline if self._board else None
-            self._place = _pickled_place(directory, tuple(sys.path), engine.leak_limit, lifeline)
+            place = _pickled(_worker.Place(directory, tuple(sys.path), LEAK_LIMIT, lifeline))
+        self.sees = self._ticket is not None
+        self._head = key, self._ticket, place, function
 
     def call(self, chunk: Chunk, pace: _worker.Pace) -> Call:
         """
@@ -202,17 +185,8 @@ class ToProcess:
             chunk.cell = self._board.take_cell()
         if chunk.cell is None:
             chunk.progress = Progress(0, 0, 0, 0.0)  # nobody can tell
-        return _worker.run_in_process, (
-            self._key,
-            self._ticket,
-            self._place,
-            self._function,
-            chunk.packed,
-            chunk.first,
-            pace,
-            reply,
-            chunk.cell,
-        )
+        rest = chunk.packed, chunk.first, pace, reply, chunk.cell
+        return _worker.run_in_process, self._head + rest
 
     def look(self, chunk: Chunk) -> Progress | None:
         """Tell how far a chunk in flight is; None when no worker has begun with it."""
@@ -231,7 +205,7 @@ class ToProcess:
             chunk.cell = None
             self._board.drop_cell(cell)
 
-    def accept(self, chunk: Chunk, results: _shipping.Packed, done: int) -> None:
+    def accept(self, chunk: Chunk, results: Packed, done: int) -> None:
         """Keep the results of a chunk: large ones unpacked, small ones not yet."""
         try:
             if isinstance(results, tuple) and chunk.reply:
@@ -242,18 +216,14 @@ class ToProcess:
                     _replies.append(chunk.reply)
                     chunk.reply = None
         finally:
-            _close(chunk)
+            chunk.close()
         chunk.nbytes += _shipping.size(results)
         if isinstance(chunk.packed, bytes) and done == len(chunk.items):
             chunk.items = ()  # what is packed will do, should they be needed again
         else:
             chunk.items = chunk.items[:done]
 
-    def lose(self, chunk: Chunk) -> None:
-        """Let go of a chunk that comes back without results."""
-        _close(chunk)
-
-    def values(self, chunk: Chunk) -> list[Any]:
+    def values(self, chunk: Chunk) -> Any:
         """
         Return the results of a chunk.
 
@@ -263,14 +233,12 @@ class ToProcess:
             Whatever unpickling raises; the chunk's items are there again then.
         """
         if type(chunk.results) is not bytes:
-            values: list[Any] = chunk.results
-            return values
+            return chunk.results
         try:
-            values = pickle.loads(chunk.results)
+            return pickle.loads(chunk.results)
         except Exception:
             chunk.items = chunk.items or pickle.loads(chunk.packed)
             raise
-        return values
 
     def end(self, flying: set[Chunk]) -> None:
         """Have the workers stop, and let go of all shared memory."""
@@ -279,11 +247,9 @@ class ToProcess:
         if self._segment is not None:
             self._segment.close()
         for chunk in flying:
-            _close(chunk)
+            chunk.close()
 
-    def _pack(
-        self, pieces: list[Any], large: int
-    ) -> tuple[_shipping.Packed, _shipping.Segment | None]:
+    def _pack(self, pieces: list[Any], large: int) -> tuple[Packed, Segment | None]:
         if len(pieces) == 1 and len(pieces[0]) < large:
             return pieces[0], None
         if self._engine.place:
@@ -291,37 +257,18 @@ class ToProcess:
         return _shipping.Scattered(_shipping.in_message(pieces)), None
 
 
-@lru_cache(maxsize=8)
-def _pickled_place(
-    directory: str | None,
-    path: tuple[str, ...],
-    leak_limit: tuple[str, str],
-    lifeline: _shipping.Name | None,
-) -> bytes:
-    return pickle.dumps(_worker.Place(directory, path, leak_limit, lifeline))
-
-
 def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
-    if (
-        isinstance(func, FunctionType)
-        and func.__module__ != "__main__"
-        and not cloudpickle.list_registry_pickle_by_value()
-    ):
-        try:  # a module's function goes by its name: no need for cloudpickle's long look at it
+    by_name = isinstance(func, FunctionType) and func.__module__ != "__main__"
+    if by_name and not cloudpickle.list_registry_pickle_by_value():
+        with suppress(Exception):  # a lambda, or a function inside another, needs cloudpickle
             return [pickle.dumps((func, star), pickle.HIGHEST_PROTOCOL)]
-        except Exception:  # a lambda, or a function inside another
-            pass
     return _shipping.parts((func, star), cloudpickle.dumps)
 
 
-def _reply() -> _shipping.Segment | None:
+def _reply() -> Segment | None:
     try:
-        return _replies.pop()
-    except IndexError:
-        pass
-    try:
-        return _shipping.Segment()
-    except OSError:
+        return _replies.pop() if _replies else Segment()
+    except (IndexError, OSError):  # another thread took the last one, or there is no memory
         return None
 
 
@@ -332,13 +279,6 @@ def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:
         except Exception as wrong:
             return UnpicklableItem(position, wrong)
     return UnpicklableItem(0, error)
-
-
-def _close(chunk: Chunk) -> None:
-    for segment in (chunk.segment, chunk.reply):
-        if segment is not None:
-            segment.close()
-    chunk.segment = chunk.reply = None
 
 
 def forget() -> None:

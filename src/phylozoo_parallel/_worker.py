@@ -26,6 +26,7 @@ from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 from phylozoo_parallel import _board, _shipping
+from phylozoo_parallel._shipping import Name, Packed
 from phylozoo_parallel.errors import line, short
 
 STRIDE = 64
@@ -64,7 +65,7 @@ results' pickling, and why it ended before its last item.
 """
 
 
-Ticket = tuple[_shipping.Name, int]
+Ticket = tuple[Name, int]
 """The caller's board, and the map's slot on it."""
 
 Pace = tuple[float | None, int]
@@ -83,7 +84,7 @@ class Place(NamedTuple):
     """``sys.path``."""
     leak_limit: tuple[str, str]
     """Module and name of the bytes that a worker may grow by before joblib replaces it."""
-    lifeline: _shipping.Name | None
+    lifeline: Name | None
     """Pipe that breaks when the caller is gone."""
 
 
@@ -107,49 +108,41 @@ class _Known(NamedTuple):
 _UNSEEN = object()
 """An item that was not unpickled."""
 
+_unpickled = lru_cache(maxsize=8)(pickle.loads)
+"""Of each :class:`Place`: it comes with every chunk."""
+
 _known: dict[int, _Known] = {}
 _entered = 0
 _watcher: threading.Thread | None = None
 
 
-def run_in_thread(
-    func: Callable[..., Any],
-    star: bool,
-    items: Sequence[Any],
-    first: int,
-    pace: Pace,
-    results: list[Any],
-    wanted: Callable[[], bool],
-    note: Callable[[int, int], None],
-) -> Outcome:
-    """
-    Run a chunk on objects shared with the caller.
+class Task(NamedTuple):
+    """A chunk to run, where its items are objects."""
 
-    Parameters
-    ----------
-    func, star
-        The map's function, and whether an item is its argument or a tuple of them.
-    items, first
-        The chunk, and the index of its first item.
-    pace : tuple
-        See :data:`Pace`.
-    results : list
-        Empty; results are put here as they come.
-    wanted
-        Whether the map still is.
-    note
-        Takes how many items have run, and how many run next.
-    """
+    func: Callable[..., Any]
+    star: bool
+    """Whether an item is a tuple of arguments."""
+    items: Sequence[Any]
+    first: int
+    """Index of the first item."""
+    pace: Pace
+    results: list[Any]
+    """Empty; results are put here as they come."""
+    wanted: Callable[[], bool]
+    """Whether the map still is."""
+    note: Callable[[int, int], None]
+    """Takes how many items have run, and how many run next."""
+
+
+def run_in_thread(task: Task) -> Outcome:
+    """Run a chunk on objects shared with the caller."""
     here.kind = "thread"
     try:
         begin = perf_counter()
-        if not wanted():
+        if not task.wanted():
             return [], 0, 0.0, None
-        error = _run(func, star, items, pace, results, wanted, note)
-        failure = None
-        if error is not None:
-            failure = _failure(error, first + len(results), items[len(results)])
-        return results, len(results), perf_counter() - begin, failure
+        failure = _run(task)
+        return task.results, len(task.results), perf_counter() - begin, failure
     finally:
         here.kind = None
 
@@ -158,11 +151,11 @@ def run_in_process(
     key: int,
     ticket: Ticket | None,
     place: bytes | None,
-    function: _shipping.Packed,
-    items: _shipping.Packed,
+    function: Packed,
+    items: Packed,
     first: int,
     pace: Pace,
-    reply: _shipping.Name | None,
+    reply: Name | None,
     cell: int | None,
 ) -> Outcome:
     """
@@ -177,7 +170,7 @@ def run_in_process(
     function
         Packed function and `star`; unpacked once a worker.
     items, first, pace
-        As for :func:`run_in_thread`; the items packed.
+        As in a :class:`Task`; the items packed.
     reply : tuple or None
         Name of the segment for large results.
     cell : int or None
@@ -201,28 +194,18 @@ def run_in_process(
         except BaseException as wrong:
             told = f"item {first} could not be unpickled in its worker: {line(wrong)}"
             return _nothing(begin, None, pickle.UnpicklingError(told), wrong)
-        results: list[Any] = []
         wanted = partial(_wanted_here, key, known.ticket)
-        error = _run(known.func, known.star, chunk, pace, results, wanted, note)
-        failure = None
-        if error is not None:
-            failure = _failure(error, first + len(results), chunk[len(results)])
-        note(len(results), 0)
-        return _packed(results, chunk, begin, first, failure, reply)
+        task = Task(known.func, known.star, chunk, first, pace, [], wanted, note)
+        failure = _run(task)
+        note(len(task.results), 0)
+        return _packed(task, begin, failure, reply)
     finally:
         here.kind = None
 
 
-def _run(
-    func: Callable[..., Any],
-    star: bool,
-    items: Sequence[Any],
-    pace: Pace,
-    results: list[Any],
-    wanted: Callable[[], bool],
-    note: Callable[[int, int], None],
-) -> BaseException | None:
+def _run(task: Task) -> Failure | None:
     """Run items until one fails, the budget is spent or they are no longer wanted."""
+    func, star, items, first, pace, results, wanted, note = task
     append = results.append
     stop = len(items)
     budget, most = pace
@@ -246,22 +229,14 @@ def _run(
                 if (budget is not None and now - begin > budget) or not wanted():
                     break
     except BaseException as error:
-        return error
+        return _failure(error, first + len(results), items[len(results)])
     return None
 
 
-@lru_cache(maxsize=8)
-def _unpickled_place(place: bytes) -> Place:
-    told: Place = pickle.loads(place)
-    return told
-
-
-def _get_to_know(
-    key: int, ticket: Ticket | None, place: bytes | None, function: _shipping.Packed
-) -> _Known:
+def _get_to_know(key: int, ticket: Ticket | None, place: bytes | None, function: Packed) -> _Known:
     """Unpack a map's function, in the caller's directory and with its ``sys.path``."""
     global _watcher
-    told = _unpickled_place(place) if place else None
+    told: Place | None = _unpickled(place) if place else None
     _enter(key, told)
     func, star = _shipping.unpack(function)
     known = _Known(func, star, ticket, told, _shipping.size(function))
@@ -273,8 +248,7 @@ def _get_to_know(
         if _watcher is None:
             if told.lifeline:
                 _board.hang_on(told.lifeline)
-            parent = os.getppid()
-            _watcher = threading.Thread(target=_watch, args=(parent,), daemon=True)
+            _watcher = threading.Thread(target=_watch, args=(os.getppid(),), daemon=True)
             _watcher.start()
     return known
 
@@ -324,12 +298,8 @@ def _watch(parent: int) -> None:
         sleep(WATCH)
         if os.getppid() != parent:
             os._exit(1)
-        _let_go_of_the_unwanted()  # a function: its variables must not keep what is let go
-
-
-def _let_go_of_the_unwanted() -> None:
-    for key, known in list(_known.items()):
-        if not _wanted_here(key, known.ticket):
+        # Keys alone: no variable here must keep what is let go.
+        for key in [key for key, it in list(_known.items()) if not _wanted_here(key, it.ticket)]:
             _let_go(key)
 
 
@@ -342,24 +312,16 @@ def _parts(value: Any) -> list[Any]:
         return _shipping.parts(value, cloudpickle.dumps)
 
 
-def _pack(value: Any, reply: _shipping.Name | None) -> _shipping.Packed:
+def _pack(value: Any, reply: Name | None) -> Packed:
     pieces = _parts(value)
     if reply is not None and (len(pieces) > 1 or len(pieces[0]) >= _shipping.LARGE):
-        try:
+        with suppress(OSError):  # no room, or the caller is gone
             return _shipping.answer(reply, pieces)
-        except OSError:  # no room, or the caller is gone
-            pass
     return _shipping.in_message(pieces)
 
 
-def _packed(
-    results: list[Any],
-    items: Sequence[Any],
-    begin: float,
-    first: int,
-    failure: Failure | None,
-    reply: _shipping.Name | None,
-) -> Outcome:
+def _packed(task: Task, begin: float, failure: Failure | None, reply: Name | None) -> Outcome:
+    items, first, results = task.items, task.first, task.results
     try:
         packed = _pack(results, reply)
     except BaseException as error:
@@ -369,7 +331,7 @@ def _packed(
             except BaseException as wrong:
                 told = f"the result of item {first + good} could not be pickled: {line(wrong)}"
                 failed = _failure(pickle.PicklingError(told), first + good, items[good], wrong)
-                return _packed(results[:good], items, begin, first, failed, reply)
+                return _packed(task._replace(results=results[:good]), begin, failed, reply)
         told = f"the results from item {first} on could not be pickled: {line(error)}"
         return _nothing(begin, None, pickle.PicklingError(told), error)
     return packed, len(results), perf_counter() - begin, failure
@@ -385,16 +347,13 @@ def _failure(
     """Describe an `error` to raise, and the one whose traceback is to be `shown` with it."""
     shown = shown or error
     trace = shown.__traceback__
-    if trace is not None:
-        trace = trace.tb_next or trace  # without this module's own frame
+    trace = trace and (trace.tb_next or trace)  # without this module's own frame
     carried: Any = error
     where = f"in worker thread {threading.current_thread().name}"
     if here.kind == "process":
-        where = f"in worker process {os.getpid()}"
-        try:
+        where, carried = f"in worker process {os.getpid()}", None
+        with suppress(BaseException):
             carried = _pack(error, None)
-        except BaseException:
-            carried = None
     if index is not None:
         shape = "" if item is _UNSEEN else f" = {short(item)}"
         where = f"item {index}{shape}, {where}"

@@ -23,8 +23,7 @@ class ParallelBackend(Enum):
     MULTIPROCESSING = "multiprocessing"
 
     def __eq__(self, other: object) -> bool:
-        theirs = type(other)
-        if theirs is ParallelBackend or theirs.__qualname__ != "ParallelBackend":
+        if type(other).__qualname__ != "ParallelBackend":
             return self is other
         return isinstance(other, Enum) and other.value == self.value
 

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from phylozoo_parallel import _checks
+from phylozoo_parallel import _checks, executors
 from phylozoo_parallel.backend import ParallelBackend
 from phylozoo_parallel.errors import PhyloZooValueError
-from phylozoo_parallel.executors import (
-    MultiprocessingExecutor,
-    ParallelExecutor,
-    SequentialExecutor,
-    ThreadingExecutor,
-)
 
 DEFAULTS: dict[str, Any] = {"retries": 1, "timeout": None, "progress": False}
 """Of the options that PhyloZoo does not have; they show where they are something else."""
@@ -96,7 +90,7 @@ class ParallelConfig:
         self.progress = progress
         self.get_executor()
 
-    def get_executor(self) -> ParallelExecutor:
+    def get_executor(self) -> executors.ParallelExecutor:
         """
         Make an executor with these settings; making one is cheap and starts nothing.
 
@@ -114,10 +108,10 @@ class ParallelConfig:
         backend = _backend_named(self.backend)
         options = {name: getattr(self, name) for name in ("chunksize", *DEFAULTS)}
         if backend is ParallelBackend.THREADING:
-            return ThreadingExecutor(self.n_jobs, **options)
+            return executors.ThreadingExecutor(self.n_jobs, **options)
         if backend is ParallelBackend.MULTIPROCESSING:
-            return MultiprocessingExecutor(self.n_jobs, **options)
-        return SequentialExecutor(progress=_checks.options(**options).progress)
+            return executors.MultiprocessingExecutor(self.n_jobs, **options)
+        return executors.SequentialExecutor(progress=_checks.options(**options).progress)
 
     def __repr__(self) -> str:
         shown = {"backend": getattr(self.backend, "value", self.backend), "n_jobs": self.n_jobs}

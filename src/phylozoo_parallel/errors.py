@@ -15,11 +15,6 @@ from typing import Any
 _tied_classes: dict[tuple[type, type], type] = {}
 
 
-def _rebuild(name: str, args: tuple[Any, ...]) -> BaseException:
-    error: BaseException = globals()[name](*args)
-    return error
-
-
 class _Tied(Exception):
     """Makes instances of the subclass that PhyloZoo's class of the same name catches too."""
 
@@ -35,7 +30,7 @@ class _Tied(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The other process may have PhyloZoo loaded or not: it ties the class anew.
-        return _rebuild, (type(self).__name__, self.args), self.__dict__ or None
+        return globals()[type(self).__name__], self.args, self.__dict__ or None
 
 
 class PhyloZooValueError(_Tied, ValueError):
@@ -52,6 +47,12 @@ class PhyloZooTypeError(_Tied, TypeError):
 
     It is a ``TypeError``, and where PhyloZoo is loaded also its ``PhyloZooTypeError``.
     """
+
+
+def wrong_type(value: Any, name: str, wanted: str, advice: str = "") -> PhyloZooTypeError:
+    """Return the error for an argument of the wrong type."""
+    got = f"{short(value)} of type {type(value).__name__}"
+    return PhyloZooTypeError(f"{name} must be {wanted}, got {got}{advice}")
 
 
 class WorkerTraceback(Exception):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from phylozoo_parallel import _checks, _progress
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 T = TypeVar("T")
 R = TypeVar("R")
+E = TypeVar("E", bound="_Executor")
+
+Arguments = Iterable[Any]
+"""The arguments of one call in a starmap."""
 
 
 class ParallelExecutor(Protocol):
@@ -40,10 +41,7 @@ class ParallelExecutor(Protocol):
         ...
 
     def starmap(
-        self,
-        func: Callable[..., R],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
+        self, func: Callable[..., R], iterable: Iterable[Arguments], chunksize: int | None = None
     ) -> Iterator[R]:
         """
         Apply `func` to the unpacked arguments of each item.
@@ -65,155 +63,33 @@ class ParallelExecutor(Protocol):
         ...
 
 
-def _one_by_one(func: Callable[[T], R], items: Iterator[T]) -> Iterator[R]:
+def _one_by_one(func: Callable[..., R], items: Iterator[Any], star: bool) -> Iterator[R]:
     # A generator, and not the built-in map: a StopIteration of func becomes a RuntimeError
     # in it (PEP 479) where the built-in would cut the results short.
-    for item in items:
-        yield func(item)
+    if star:
+        for item in items:
+            yield func(*item)
+    else:
+        for item in items:
+            yield func(item)
 
 
-def _one_by_one_unpacked(func: Callable[..., R], items: Iterator[tuple[Any, ...]]) -> Iterator[R]:
-    for item in items:
-        yield func(*item)
+class _Executor:
+    """What the three executors share; where there is no engine, items run one by one."""
 
-
-class SequentialExecutor:
-    """
-    Runs each item in the caller's thread when its result is asked for, like the built-in ``map``.
-
-    For debugging, and for work too small to share.
-
-    Parameters
-    ----------
-    progress : bool or str, optional
-        Whether to show a progress bar (default: no), or its description.
-
-    Raises
-    ------
-    PhyloZooTypeError
-        `progress` is neither.
-    ImportError
-        A bar is wanted, and tqdm is not installed.
-    """
-
-    def __init__(self, *, progress: bool | str = False) -> None:
-        self._progress = _progress.check(progress)
-
-    def _shown(self, results: Iterator[R], iterable: Iterable[Any]) -> Iterator[R]:
-        bar = _progress.bar(self._progress, _checks.length(iterable), results)
-        return results if bar is None else iter(bar)
-
-    size = 1
+    _kind = ""
+    """Of the workers; empty where there are none."""
+    _wanted: int | None = None
+    _options: _checks.Options
 
     def map(
         self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
     ) -> Iterator[R]:
         """
-        Apply `func` to each item, lazily.
+        Apply `func` to each item.
 
-        Parameters
-        ----------
-        func : Callable[[T], R]
-            Called with one item.
-        iterable : Iterable[T]
-            The items; may be endless.
-        chunksize : int or None, optional
-            Checked, and without effect here.
-
-        Returns
-        -------
-        Iterator[R]
-            The results, in the order of the items.
-
-        Raises
-        ------
-        PhyloZooTypeError, PhyloZooValueError
-            At the call, for arguments other than these.
-        """
-        items = _checks.map_arguments(func, iterable)
-        _checks.chunk_size(chunksize)
-        return self._shown(_one_by_one(func, items), iterable)
-
-    def starmap(
-        self,
-        func: Callable[..., R],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
-    ) -> Iterator[R]:
-        """
-        Apply `func` to the unpacked arguments of each item, lazily.
-
-        Parameters
-        ----------
-        func : Callable[..., R]
-            Called with the values of one item as its arguments.
-        iterable : Iterable[Iterable[Any]]
-            Tuples of arguments; may be endless.
-        chunksize : int or None, optional
-            Checked, and without effect here.
-
-        Returns
-        -------
-        Iterator[R]
-            The results, in the order of the items.
-
-        Raises
-        ------
-        PhyloZooTypeError, PhyloZooValueError
-            At the call, for arguments other than these; at its place, for an item that is
-            not iterable.
-        """
-        items = _checks.map_arguments(func, iterable)
-        _checks.chunk_size(chunksize)
-        return self._shown(_one_by_one_unpacked(func, _checks.call_arguments(items)), iterable)
-
-    # One by one, the results are complete in the order of the items.
-    map_unordered = map
-    starmap_unordered = starmap
-
-    def close(self) -> None:
-        """Do nothing: there are no workers to let go of."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _WorkerExecutor:
-    """What the executors with workers share; `_kind` is all that tells them apart."""
-
-    _kind: str
-
-    def __init__(
-        self,
-        n_jobs: int | None = None,
-        *,
-        chunksize: int | None = None,
-        retries: int = 1,
-        timeout: float | None = None,
-        progress: bool | str = False,
-    ) -> None:
-        self._wanted = _checks.worker_count(n_jobs)
-        self._options = _checks.options(chunksize, retries, timeout, progress)
-
-    @property
-    def n_jobs(self) -> int:
-        """Number of workers that a map started here and now would use."""
-        if self._wanted is not None and self._wanted > 0:
-            return self._wanted
-        from phylozoo_parallel import _engine
-
-        return _engine.worker_count(self._kind, self._wanted)
-
-    size = n_jobs  # the name under which samplers ask a pool for it
-
-    def map(
-        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
-    ) -> Iterator[R]:
-        """
-        Apply `func` to each item in the workers; work starts at the call.
+        The workers begin at the call; the sequential backend runs each item when its result is
+        asked for.
 
         Parameters
         ----------
@@ -225,7 +101,7 @@ class _WorkerExecutor:
             look-ahead.
         chunksize : int or None, optional
             Items that travel to a worker together. None takes the executor's own, which by
-            default lets the library choose.
+            default lets the library choose. Without effect on the sequential backend.
 
         Returns
         -------
@@ -241,10 +117,7 @@ class _WorkerExecutor:
         return self._start(func, iterable, chunksize, star=False)
 
     def starmap(
-        self,
-        func: Callable[..., R],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
+        self, func: Callable[..., R], iterable: Iterable[Arguments], chunksize: int | None = None
     ) -> Iterator[R]:
         """
         Apply `func` to the unpacked arguments of each item; otherwise like :meth:`map`.
@@ -300,10 +173,7 @@ class _WorkerExecutor:
         return self._start(func, iterable, chunksize, star=False, ordered=False)
 
     def starmap_unordered(
-        self,
-        func: Callable[..., R],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
+        self, func: Callable[..., R], iterable: Iterable[Arguments], chunksize: int | None = None
     ) -> Iterator[R]:
         """
         Apply `func` to the unpacked arguments of each item; like :meth:`map_unordered`.
@@ -331,17 +201,9 @@ class _WorkerExecutor:
         return self._start(func, iterable, chunksize, star=True, ordered=False)
 
     def close(self) -> None:
-        """
-        Let go of what this executor's maps hold open, unless a map is using it.
+        """Let go of what this executor's maps hold open; here, that is nothing."""
 
-        Never required. Worker threads end; worker processes are joblib's and stay for its next
-        call. A later map works.
-        """
-        from phylozoo_parallel import _engine
-
-        _engine.close_idle(self._kind, self.n_jobs)
-
-    def __enter__(self) -> Self:
+    def __enter__(self: E) -> E:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -359,17 +221,85 @@ class _WorkerExecutor:
         size = _checks.chunk_size(chunksize)
         options = self._options._replace(chunksize=size) if size else self._options
         total = _checks.length(iterable)
-        from phylozoo_parallel import _engine
-
-        with_workers = _engine.open_engine(self._kind, self._wanted)
-        if with_workers is None:  # inside a worker
-            run = SequentialExecutor()
-            return run.starmap(func, items) if star else run.map(func, items)
-        from phylozoo_parallel import _dispatch  # the first time, workers are starting by now
-
         if star:
             items = _checks.call_arguments(items)
+        with_workers = None
+        if self._kind:
+            from phylozoo_parallel import _engine
+
+            with_workers = _engine.open_engine(self._kind, self._wanted)
+        if with_workers is None:  # the sequential backend, or inside a worker
+            results = _one_by_one(func, items, star)
+            # A worker's map shows no bar of its own.
+            bar = _progress.bar(not self._kind and options.progress, total, results)
+            return results if bar is None else iter(bar)
+        from phylozoo_parallel import _dispatch  # the first time, workers are starting by now
+
         return _dispatch.start(with_workers, func, items, total, options, star, ordered)
+
+
+class SequentialExecutor(_Executor):
+    """
+    Runs each item in the caller's thread when its result is asked for, like the built-in ``map``.
+
+    For debugging, and for work too small to share. The `chunksize` of a call is checked, and
+    without effect; the methods with ``_unordered`` in their names do the same as those without.
+
+    Parameters
+    ----------
+    progress : bool or str, optional
+        Whether to show a progress bar (default: no), or its description.
+
+    Raises
+    ------
+    PhyloZooTypeError
+        `progress` is neither.
+    ImportError
+        A bar is wanted, and tqdm is not installed.
+    """
+
+    size = 1
+
+    def __init__(self, *, progress: bool | str = False) -> None:
+        self._options = _checks.options(None, 1, None, progress)
+
+
+class _WorkerExecutor(_Executor):
+    """What the executors with workers share; `_kind` is all that tells them apart."""
+
+    def __init__(
+        self,
+        n_jobs: int | None = None,
+        *,
+        chunksize: int | None = None,
+        retries: int = 1,
+        timeout: float | None = None,
+        progress: bool | str = False,
+    ) -> None:
+        self._wanted = _checks.worker_count(n_jobs)
+        self._options = _checks.options(chunksize, retries, timeout, progress)
+
+    @property
+    def n_jobs(self) -> int:
+        """Number of workers that a map started here and now would use."""
+        if self._wanted is not None and self._wanted > 0:
+            return self._wanted
+        from phylozoo_parallel import _engine
+
+        return _engine.worker_count(self._kind, self._wanted)
+
+    size = n_jobs  # the name under which samplers ask a pool for it
+
+    def close(self) -> None:
+        """
+        Let go of what this executor's maps hold open, unless a map is using it.
+
+        Never required. Worker threads end; worker processes are joblib's and stay for its next
+        call. A later map works.
+        """
+        from phylozoo_parallel import _engine
+
+        _engine.close_idle(self._kind, self.n_jobs)
 
 
 class ThreadingExecutor(_WorkerExecutor):
