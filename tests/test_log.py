@@ -2,6 +2,7 @@
 
 import logging
 import re
+import threading
 import time
 
 import pytest
@@ -56,3 +57,18 @@ def test_a_slow_item_hands_back_the_rest_of_its_chunk(told):
     assert quick < 8
     assert list(executor.map(naps, [2 * BUDGET * SECONDS] * 8)) == [None] * 8
     assert told().startswith("ThreadingBackend: 8 items in 8 chunks")
+
+
+def test_what_is_handed_back_is_shared_anew():
+    """Items 1 and 2, of one chunk at first, run at the same time."""
+    together = threading.Barrier(2, timeout=30)
+
+    def work(item):
+        if item == 0:
+            time.sleep(2 * BUDGET * SECONDS)
+        elif item in (1, 2):
+            together.wait()
+
+    executor = ThreadingExecutor(2)
+    assert list(executor.map(work, [9] * 100)) == [None] * 100
+    assert list(executor.map(work, range(12))) == [None] * 12

@@ -33,7 +33,7 @@ MOST_SECONDS = 1.0
 GROWTH = 16
 """How many times larger than any chunk that was measured the next one may be."""
 
-SHARES = 2
+SHARES = 1.5
 """Chunks for each worker that the rest of a sized input is cut into."""
 
 

@@ -234,7 +234,7 @@ class _Map:
             )
         while len(self.flying) < self.engine.window:
             if self.again:
-                chunk = self.again.popleft()
+                chunk = self.resume()
             elif self.exhausted or self.pile >= PILE:
                 return
             else:
@@ -242,12 +242,26 @@ class _Map:
             if chunk.items:
                 self.send(chunk)
 
+    def size(self, waiting: int) -> int:
+        """Choose the size of the next chunk, with so many items waiting besides the input."""
+        if self.options.chunksize:
+            return self.options.chunksize
+        left = None if self.total is None else max(self.total - self.read, 0) + waiting
+        return _chunking.chunk_size(self.measured, left or None, self.engine.workers)
+
+    def resume(self) -> Chunk:
+        """Take what is to be sent again, or the part of it that by now seems enough for one."""
+        chunk = self.again.popleft()
+        size = self.size(len(chunk.items))
+        if size < len(chunk.items):
+            rest = Chunk(chunk.first + size, chunk.items[size:], chunk.losses)
+            self.again.appendleft(rest)
+            chunk = Chunk(chunk.first, chunk.items[:size], chunk.losses)
+        return chunk
+
     def take(self) -> Chunk:
         """Read the next chunk from the input."""
-        size = self.options.chunksize
-        if size is None:
-            left = self.total - self.read if self.total and self.total > self.read else None
-            size = _chunking.chunk_size(self.measured, left, self.engine.workers)
+        size = self.size(0)
         items: list[Any] = []
         begin = monotonic()
         try:
