@@ -5,11 +5,7 @@ Bare work through ``joblib.Parallel``: import joblib, open a ``Parallel``, submi
 backend, wait for their outcomes, and end the program.
 """
 
-import random
-import statistics
-from time import perf_counter
-
-from benchmarks import rivals
+from benchmarks import floor, rivals
 
 PROGRAMS = {
     "bare joblib": (
@@ -32,18 +28,6 @@ PROGRAMS = {
 }
 
 
-def main():
-    seconds = {name: [] for name in PROGRAMS}
-    for _ in range(15):
-        for name in random.sample(list(PROGRAMS), len(PROGRAMS)):
-            begin = perf_counter()
-            assert sorted(rivals.fresh(PROGRAMS[name])(None, [1, 2])) == [1, 2]
-            seconds[name].append(perf_counter() - begin)
-    floor = statistics.median(seconds["bare joblib"])
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        print(f"{name:20}{1000 * median:8.0f} ms   {median / floor:.2f} of the floor")
-
-
 if __name__ == "__main__":
-    main()
+    maps = {name: rivals.fresh(program) for name, program in PROGRAMS.items()}
+    floor.compare(maps, abs, [1, 2], turns=15)

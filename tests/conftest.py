@@ -10,6 +10,7 @@ import time
 from tempfile import TemporaryFile
 
 import pytest
+from environments import ROOT, page_script
 from joblib.externals.loky import reusable_executor
 
 from phylozoo_parallel import (
@@ -83,6 +84,18 @@ def run_script(tmp_path):
         script = tmp_path / "script.py"
         script.write_text(textwrap.dedent(code), encoding="utf-8")
         return run_python(script, *args, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture
+def run_page(run_script, tmp_path):
+    """Run a page as a script, with `checks` after some of its blocks and `more` at its end."""
+
+    def run(name, checks, more=""):
+        script = page_script(tmp_path, checks, ROOT / "docs" / name).read_text("utf-8")
+        done = run_script(f"{script}\n{more}\nprint('to the end')")
+        assert (done.stdout, done.stderr) == ("to the end\n", "")
 
     return run
 

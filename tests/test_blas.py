@@ -5,7 +5,7 @@ import os
 
 import joblib
 import pytest
-from environments import ROOT, page_script
+from environments import ROOT
 from joblib import Parallel, delayed
 from joblib._parallel_backends import LokyBackend
 
@@ -131,14 +131,12 @@ def test_on_sixteen_cores(run_script, monkeypatch):
     assert run_script(SIXTEEN).stdout == "done\n"
 
 
-def test_the_page_runs_from_top_to_bottom(run_script, tmp_path):
+def test_the_page_runs_from_top_to_bottom(run_page):
     checks = {
         "values = ": "assert [round(value) for value in values] == [10, 20, 30]",
         "same = ": "assert [round(value) for value in same] == [10, 20, 30]",
     }
-    page = ROOT / "docs" / "blas.md"
-    script = page_script(tmp_path, checks, page).read_text("utf-8")
-    assert run_script(script + "\nprint('to the end')").stdout == "to the end\n"
+    run_page("blas.md", checks)
 
 
 def test_the_pages_table():

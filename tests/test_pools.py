@@ -1,7 +1,6 @@
 """Executors where SciPy, emcee and dynesty take a pool or a map, on every backend."""
 
 import pytest
-from environments import ROOT, page_script
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, SequentialExecutor
 
@@ -140,7 +139,7 @@ class TestDynesty:
             assert run(pool, queue_size=3) == expected
 
 
-def test_the_page_runs_from_top_to_bottom(run_script, tmp_path):
+def test_the_page_runs_from_top_to_bottom(run_page):
     for module in "scipy", "emcee", "dynesty":
         pytest.importorskip(module)
     checks = {
@@ -154,12 +153,11 @@ assert numpy.allclose(integral, [1 / 2, 1 / 3])
         "values = ": "assert values.tolist() == [0.0, 1.0]",
         "half = ": "assert numpy.allclose(best.x, [1, 2], atol=0.01)",
     }
-    page = ROOT / "docs" / "pools.md"
-    script = page_script(tmp_path, checks, page).read_text("utf-8")
-    assert run_script(script + "\nprint('to the end')").stdout == "to the end\n"
+    run_page("pools.md", checks)
 
 
 def test_what_the_page_says_of_arrays(executor):
     results = executor.map(abs, [-1, -2])
     assert numpy.array(results).ndim == 0
+    assert list(results) == [1, 2]
     assert numpy.array(list(executor.map(abs, [-1, -2]))).tolist() == [1, 2]

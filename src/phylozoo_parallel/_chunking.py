@@ -18,7 +18,7 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
-SECONDS = 0.02
+SECONDS = 0.03
 """What a chunk should take in its worker."""
 
 BYTES = 4 << 20

@@ -38,7 +38,7 @@ from phylozoo_parallel.lost import WorkerLostError
 PILE = 64 << 20
 """Bytes of finished work, items and results, that may wait behind a slow item."""
 
-BUDGET = 5
+BUDGET = 3
 """Times over its due that a chunk may take, where its size was chosen here, before its worker
 hands back the rest."""
 

@@ -146,30 +146,27 @@ def _ring(executor: Any) -> None:
 def _sent(executor: Any) -> bool:
     """Send the task that has waited longest, if that takes no waiting for room."""
     queue, waiting = executor._call_queue, executor._work_ids
-    with executor._shutdown_lock:
-        if executor._flags.shutdown or not queue._sem.acquire(False):
+    # An error: none waits, or it is another's and needs more than pickle.
+    with executor._shutdown_lock, waiting.mutex, suppress(Exception):
+        task = waiting.queue[0]
+        work = executor._pending_work_items[task]
+        message = pickle.dumps(process_executor._CallItem(task, work.fn, work.args, work.kwargs), 5)
+        room = select.poll()
+        room.register(queue._writer, select.POLLOUT)
+        fits = len(message) <= ONE_WRITE and not queue._buffer and room.poll(0)
+        if executor._flags.shutdown or not fits or not queue._sem.acquire(False):
             return False
-        task = None
-        with suppress(Exception):  # none waits, or it is another's and needs more than pickle
-            task = waiting.get_nowait()
-            work = executor._pending_work_items[task]
-            message = pickle.dumps(
-                process_executor._CallItem(task, work.fn, work.args, work.kwargs), 5
-            )
-            room = select.poll()
-            room.register(queue._writer, select.POLLOUT)
-            if len(message) <= ONE_WRITE and room.poll(0) and queue._wlock.acquire(False):
-                try:
-                    if work.future.set_running_or_notify_cancel():
-                        executor._running_work_items.append(task)
-                        queue._writer.send_bytes(message)
-                        return True
-                finally:
-                    queue._wlock.release()
+        if queue._wlock.acquire(False):
+            try:
+                if work.future.set_running_or_notify_cancel():
+                    waiting.queue.popleft()
+                    executor._running_work_items.append(task)
+                    queue._writer.send_bytes(message)
+                    return True
+            finally:
+                queue._wlock.release()
         queue._sem.release()
-        if task is not None:
-            waiting.put(task)
-        return False
+    return False
 
 
 def resize(executor: Any, workers: int) -> None:

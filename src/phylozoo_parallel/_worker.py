@@ -29,8 +29,9 @@ from phylozoo_parallel import _board, _shipping
 from phylozoo_parallel._shipping import Name, Packed
 from phylozoo_parallel.errors import line, short
 
-STRIDE = 64
-"""Most items that run between two looks at the clock, where no item has a time limit."""
+STRIDE = 255
+"""Most items that run between two looks at the clock, where no item has a time limit; a note of
+the board can tell no more."""
 
 QUICK = 0.001
 """Seconds; items of a stride slower than this are looked at one by one."""
