@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import signal
+import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 
@@ -128,6 +129,40 @@ def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
         time.sleep(0.5)
     assert list(results) == [0, 1, 2]
     assert len(list(tmp_path.glob("run 1 *"))) == 3
+
+
+def test_without_retries_what_began_while_its_pool_ended_runs_no_more(tmp_path):
+    """When loky tells of the death, item 2 has not begun; until the pool is killed, it does."""
+
+    def run(item):
+        number = len(list(tmp_path.glob(f"run {item} *")))
+        (tmp_path / f"run {item} {number}").touch()
+        while item < 2 and not (tmp_path / f"end {item}").exists():
+            time.sleep(0.01)
+        if item == 0:
+            os._exit(1)
+        return item
+
+    executor = MultiprocessingExecutor(2, chunksize=1, retries=0)
+    results = executor.map(run, range(2))
+    until(lambda: len(list(tmp_path.glob("run *"))) == 2)
+    late = executor.map(run, [2])
+    held, go = threading.Event(), threading.Event()
+
+    def hold(_):  # loky's thread up, after it told of the others
+        held.set()
+        go.wait(60)
+
+    reusable_executor._executor.submit(int).add_done_callback(hold)
+    (tmp_path / "end 0").touch()
+    assert held.wait(60)
+    (tmp_path / "end 1").touch()
+    until(lambda: (tmp_path / "run 2 0").exists())
+    go.set()
+    for lost in results, late:
+        with pytest.raises(WorkerLostError, match="retries=0"):
+            list(lost)
+    assert len(list(tmp_path.glob("run 2 *"))) == 1
 
 
 def until(true):

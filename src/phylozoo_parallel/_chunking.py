@@ -134,13 +134,15 @@ def recall(func: Callable[..., Any], pickles: bool) -> tuple[Hashable, Measured]
     It may be far off for other items: few go into a chunk on its word, and a worker hands back
     the rest of a chunk that takes long.
     """
-    while isinstance(func, partial | MethodType):
+    while isinstance(func, (partial, MethodType)):
         func = func.func if isinstance(func, partial) else func.__func__
     if isinstance(func, FunctionType):
         key: Hashable = func.__code__, pickles
     else:
         key = func if isinstance(func, BuiltinFunctionType) else type(func), pickles
-    latest = _latest.get(key, Measured())
+    latest = _latest.get(key)
+    if latest is None:
+        return key, Measured()
     return key, Measured(latest.seconds, latest.nbytes, largest=latest.largest)
 
 

@@ -22,6 +22,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import partial
 from multiprocessing.util import Finalize
 from typing import Any
 from weakref import WeakSet
@@ -100,7 +101,9 @@ class _Pool:
             _loky.resize(reusable_executor._executor, self.parallel.n_jobs)
         with _loky.deaf_to_interrupts() if own else nullcontext():
             self.parallel.__enter__()
-        self.backend = self.parallel._backend
+        self.backend = backend = self.parallel._backend
+        # Ray's backend is a subclass of joblib's for multiprocessing.
+        self.place = isinstance(backend, LokyBackend) or type(backend) is MultiprocessingBackend
         self.workers = self.backend.effective_n_jobs(self.parallel.n_jobs)
         self.nested = self.backend.get_nested_backend()
         self.backend.start_call()
@@ -143,10 +146,8 @@ class Engine:
         self.workers = workers
         # On a pool of another size the window is what keeps this map to its share of it.
         self.window = 2 * workers if workers == pool.workers else workers
-        # Ray's backend is a subclass of joblib's for multiprocessing.
-        backend = pool.backend
-        self.place = isinstance(backend, LokyBackend) or type(backend) is MultiprocessingBackend
-        self.name = type(backend).__name__
+        self.place = pool.place
+        self.name = type(pool.backend).__name__
         self._pool = pool
         pool.users.add(self)
 
@@ -252,9 +253,11 @@ class _ProcessEngine(Engine):
         executor = pool.backend._workers
 
         def landed(future: Any) -> None:
-            # Here the others of a broken pool still run: it is the moment to see who died.
-            lost = isinstance(future.exception(), _loky.LOST)
-            done(pool.lost(executor) if lost else future)
+            if isinstance(future.exception(), _loky.LOST):
+                # Here the others of a broken pool still run: it is the moment to see who died.
+                _loky.when_gone(executor, partial(done, pool.lost(executor)))
+            else:
+                done(future)
 
         _here.busy = True
         try:

@@ -17,7 +17,7 @@ import pickle
 import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from queue import Empty
@@ -193,6 +193,21 @@ def lost(executor: Any) -> WorkersLost:
     board = _board.own()
     noted = board.latest() if board else {}
     return WorkersLost(ended or (None if executor._flags.broken else {}), noted)
+
+
+def when_gone(executor: Any, call: Callable[[], None]) -> None:
+    """Call when the workers of a broken executor are gone: until then they begin what is left."""
+    manager = executor._executor_manager_thread
+
+    def wait() -> None:
+        if manager is not None:
+            manager.join()
+        call()
+
+    try:
+        threading.Thread(target=wait, daemon=True).start()
+    except RuntimeError:  # the interpreter ends
+        call()
 
 
 def has_dead_workers(executor: Any) -> bool:

@@ -225,7 +225,7 @@ class _Executor:
             items = _checks.call_arguments(items)
         with_workers = None
         if self._kind:
-            from phylozoo_parallel import _engine
+            import phylozoo_parallel._engine as _engine
 
             with_workers = _engine.open_engine(self._kind, self._wanted)
         if with_workers is None:  # the sequential backend, or inside a worker
@@ -233,7 +233,8 @@ class _Executor:
             # A worker's map shows no bar of its own.
             bar = _progress.bar(not self._kind and options.progress, total, results)
             return results if bar is None else iter(bar)
-        from phylozoo_parallel import _dispatch  # the first time, workers are starting by now
+        # The first time, workers are starting by now.
+        import phylozoo_parallel._dispatch as _dispatch
 
         return _dispatch.start(with_workers, func, items, total, options, star, ordered)
 
