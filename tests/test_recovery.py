@@ -107,18 +107,26 @@ def test_one_death_costs_nothing_but_time(tmp_path, caplog, chunksize):
     assert "run again: item" in told[0].getMessage()
 
 
-def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
-    """Item 1 ends, its worker dies in item 2, and neither is heard: the pool is broken by then."""
+def counted(directory, dies):
+    """Return a function that notes its runs, waits with items 0 and 1, and may end its worker."""
 
     def run(item):
-        number = len(list(tmp_path.glob(f"run {item} *")))
-        (tmp_path / f"run {item} {number}").touch()
-        while item < 2 and not (tmp_path / f"end {item}").exists():
+        number = len(list(directory.glob(f"run {item} *")))
+        (directory / f"run {item} {number}").touch()
+        while item < 2 and not (directory / f"end {item}").exists():
             time.sleep(0.01)
-        if number == (item == 1):  # item 1 dies in its second run, the others in their first
+        if dies(item, number):
             os._exit(1)
         return item
 
+    return run
+
+
+def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
+    """Item 1 ends, its worker dies in item 2, and neither is heard: the pool is broken by then."""
+
+    # Item 1 dies in its second run, the others in their first.
+    run = counted(tmp_path, lambda item, number: number == (item == 1))
     results = MultiprocessingExecutor(2, chunksize=1).map(run, range(3))
     until(lambda: len(list(tmp_path.glob("run *"))) == 2)
     with reusable_executor._executor._flags.shutdown_lock:  # holds loky's thread up
@@ -134,15 +142,7 @@ def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
 def test_without_retries_what_began_while_its_pool_ended_runs_no_more(tmp_path):
     """When loky tells of the death, item 2 has not begun; until the pool is killed, it does."""
 
-    def run(item):
-        number = len(list(tmp_path.glob(f"run {item} *")))
-        (tmp_path / f"run {item} {number}").touch()
-        while item < 2 and not (tmp_path / f"end {item}").exists():
-            time.sleep(0.01)
-        if item == 0:
-            os._exit(1)
-        return item
-
+    run = counted(tmp_path, lambda item, number: item == 0)
     executor = MultiprocessingExecutor(2, chunksize=1, retries=0)
     results = executor.map(run, range(2))
     until(lambda: len(list(tmp_path.glob("run *"))) == 2)
