@@ -21,7 +21,7 @@ from typing import Any
 SECONDS = 0.03
 """What a chunk should take in its worker."""
 
-BYTES = 4 << 20
+BYTES = 1 << 20
 """What a chunk and its results should weigh at most, in pickled bytes."""
 
 LEAST_SECONDS = 0.002
