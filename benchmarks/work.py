@@ -8,6 +8,10 @@ def square(x):
     return x * x
 
 
+def each(func, items):
+    return list(map(func, items))
+
+
 def spin(seconds):
     """Use up that much processor time: on a crowded core it takes longer, as real work does."""
     end = time.thread_time() + seconds

@@ -140,9 +140,7 @@ def recall(func: Callable[..., Any], pickles: bool) -> tuple[Hashable, Measured]
         key: Hashable = func.__code__, pickles
     else:
         key = func if isinstance(func, BuiltinFunctionType) else type(func), pickles
-    latest = _latest.get(key)
-    if latest is None:
-        return key, Measured()
+    latest = _latest.get(key) or Measured()
     return key, Measured(latest.seconds, latest.nbytes, largest=latest.largest)
 
 

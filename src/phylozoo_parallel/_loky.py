@@ -113,9 +113,6 @@ class _Bell:
         if not hasattr(self.muted, "here"):
             self._bell.wakeup()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._bell, name)
-
 
 @contextmanager
 def straight(executor: Any) -> Iterator[None]:
