@@ -341,6 +341,34 @@ class TestStraightToTheWorkers:
         )
         assert (done.stdout, done.stderr) == ("3\n", "")
 
+    def test_but_leave_a_place_to_loky_which_waits_for_it(self, run_script):
+        """With no place left it would, for ever: it is loky's thread that reads results."""
+        done = run_script(
+            """
+            import threading, time
+            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            def several():
+                results = MultiprocessingExecutor(2).map(bytes, [600_000] * 20, 1)
+                assert list(map(len, results)) == [600_000] * 20
+                right.append(1)
+
+            right = []
+            assert list(MultiprocessingExecutor(2).map(abs, [1, 2])) == [1, 2]
+            queue = reusable_executor._executor._call_queue
+            full = queue.full
+            queue.full = lambda: (full(), time.sleep(0.1))[0]
+            threads = [threading.Thread(target=several) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            print(len(right))
+            """
+        )
+        assert (done.stdout, done.stderr) == ("3\n", "")
+
     def test_but_not_while_workers_start_whose_death_loky_has_to_notice(self, run_script):
         done = run_script(
             """

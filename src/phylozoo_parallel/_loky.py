@@ -150,8 +150,11 @@ def _sent(executor: Any) -> bool:
         message = pickle.dumps(process_executor._CallItem(task, work.fn, work.args, work.kwargs), 5)
         room = select.poll()
         room.register(queue._writer, select.POLLOUT)
-        fits = len(message) <= ONE_WRITE and not queue._buffer and room.poll(0)
-        if executor._flags.shutdown or not fits or not queue._sem.acquire(False):
+        # The last place is for loky's thread: it looks for one, and then waits to have it.
+        free = queue.qsize() + 1 < queue._maxsize and not queue._buffer and room.poll(0)
+        if executor._flags.shutdown or not free or len(message) > ONE_WRITE:
+            return False
+        if not queue._sem.acquire(False):
             return False
         if queue._wlock.acquire(False):
             try:
