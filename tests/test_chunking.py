@@ -11,6 +11,7 @@ from phylozoo_parallel._chunking import (
     SECONDS,
     SHARES,
     TRUSTED,
+    WEIGHED,
     Measured,
     chunk_size,
     keep,
@@ -50,6 +51,12 @@ def test_grows_no_faster_than_what_was_seen():
 def test_heavy_items_make_small_chunks():
     assert chunk_size(measured(1e-6, nbytes=BYTES / 2), None, 2) == 2
     assert chunk_size(measured(1e-6, nbytes=10 * BYTES), None, 2) == 1
+
+
+def test_items_that_become_heavier_make_smaller_chunks():
+    seen = measured(1e-6, nbytes=10)
+    seen.weight = BYTES / 2
+    assert chunk_size(seen, None, 2) == 2
 
 
 def test_shrinks_towards_the_end():
@@ -115,8 +122,12 @@ class TestLatest:
         assert chunk_size(latest, 2, 2) == 1
         assert chunk_size(latest, 32, 2) == 32 // (SHARES * 2)
         assert chunk_size(latest, 10**6, 2) == TRUSTED
+        latest.weight = BYTES / 4
+        assert chunk_size(latest, 10**6, 2) == 4
+        latest.weight = 1.0
+        assert chunk_size(latest, 10**6, 2) == WEIGHED
         latest.add(10, 1e-6, 10)
-        assert chunk_size(latest, 10**6, 2) > TRUSTED
+        assert chunk_size(latest, 10**6, 2) > WEIGHED
 
 
 def test_chunks_are_longer_where_the_way_is():

@@ -5,9 +5,12 @@ this module tells which one did.
 """
 
 import contextlib
+import fcntl
 import itertools
+import mmap
 import os
 import pickle
+import random
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +27,7 @@ from joblib._parallel_backends import (
     ThreadingBackend,
 )
 from joblib.externals.loky import process_executor, reusable_executor
+from joblib.externals.loky.backend.context import LokyContext
 from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config, get_active_backend
 
 from phylozoo_parallel import (
@@ -298,18 +302,39 @@ class TestLokysExecutor:
 
 
 class TestStraightToTheWorkers:
-    """Small tasks skip two of loky's threads."""
+    """Tasks that fit into the pipe skip two of loky's threads."""
 
-    def test_but_large_ones_do_not(self, processes, monkeypatch):
+    def test_but_not_those_that_have_to_wait_for_room(self, processes, monkeypatch):
         assert list(processes.map(abs, range(4))) == list(range(4))
         queue = reusable_executor._executor._call_queue
         put, fed = queue.put, []
         monkeypatch.setattr(queue, "put", lambda *args, **kwargs: (fed.append(1), put(*args)))
-        assert list(processes.map(abs, range(40), 1)) == list(range(40))
-        assert len(fed) < 20  # a busy machine may leave some to loky
+        for size in 1, 100_000:
+            fed.clear()
+            assert list(processes.map(len, [bytes(size)] * 40, 1)) == [size] * 40
+            assert len(fed) < 20  # loky's own thread may be quicker
         fed.clear()
+        fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE)
         assert list(processes.map(len, [bytes(10_000)] * 4, 1)) == [10_000] * 4
+        fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, _loky.PIPE)
         assert len(fed) == 4
+
+    def test_as_many_as_the_pipe_has_room_for(self):
+        """A message may waste nearly a page with its length, and one with its end."""
+        queue, chance, sent = LokyContext().Queue(200), random.Random(0), []
+        _loky._widen(queue)
+        os.set_blocking(queue._writer.fileno(), False)
+        for _ in range(3000):
+            size = chance.choice([1, 3000, 4092, 4093, 4097, 16_385, 20_000, 70_000])
+            if _loky._room(queue) >= size and queue._sem.acquire(False):
+                queue._writer.send_bytes(bytes(size))  # an error if it had to wait
+                sent.append(size)
+            else:
+                assert len(sent) > 10
+                for _ in range(chance.randrange(1, len(sent))):
+                    assert len(queue._reader.recv_bytes()) == sent.pop(0)
+                    queue._sem.release()
+        queue.close()
 
     def test_beside_tasks_of_others_that_need_more_than_pickle(self, run_script):
         done = run_script(
@@ -394,6 +419,25 @@ class TestStraightToTheWorkers:
 
 
 class TestThreadPool:
+    def test_is_fed_straight(self, run_script):
+        """And not by a thread of its own, which here waits for something else."""
+        done = run_script(
+            """
+            import threading
+            from phylozoo_parallel import ThreadingExecutor, _engine
+
+            assert list(ThreadingExecutor(2).map(abs, [-1, 2])) == [1, 2]
+            pool = _engine._threads[2].backend._get_pool()
+            held, free = threading.Event(), threading.Event()
+            pool._task_handler._args[0].put((map(lambda _: (held.set(), free.wait()), [1]), None))
+            held.wait()
+            print(list(ThreadingExecutor(2).map(abs, [-1, 2])))
+            free.set()
+            """,
+            timeout=20,
+        )
+        assert done.stdout == "[1, 2]\n"
+
     def test_grows(self):
         with Parallel(n_jobs=2, backend=ThreadingBackend(nesting_level=0)) as parallel:
             pool = parallel._backend._get_pool()
@@ -487,7 +531,7 @@ class TestManyAtOnce:
             def take(key):
                 barrier.wait()
                 board = _board.own()
-                tickets.append((key, board.name, board.take_map(key)))
+                tickets.append((key, *board.take_map(key)))
 
             for _ in range(300):
                 _board.forget()

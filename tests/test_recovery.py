@@ -330,6 +330,42 @@ def test_a_pool_that_breaks_between_two_maps_is_not_noticed(pool_pids):
         assert list(executor.map(abs, range(10))) == list(range(10))
 
 
+def test_a_task_is_not_looked_for_in_the_pool_before_its_own(run_script):
+    """Which another thread opens anew while it is submitted: how it ended would be unknown."""
+    done = run_script(
+        """
+        import os, signal, threading, time
+        from phylozoo_parallel import MultiprocessingExecutor, _engine
+
+        executor = MultiprocessingExecutor(2, retries=0)
+        assert list(executor.map(abs, [-1, 2])) == [1, 2]
+        backend = _engine._processes.backend
+        submit, before = backend.submit, backend._workers
+
+        def wait_until(ready, seconds):
+            end = time.monotonic() + seconds
+            while not ready() and time.monotonic() < end:
+                time.sleep(0.01)
+
+        def late(*args, **kwargs):
+            del backend.submit
+            os.kill(next(iter(before._processes)), signal.SIGKILL)
+            wait_until(lambda: before._flags.broken, 20)
+            other = MultiprocessingExecutor(2)
+            threading.Thread(target=lambda: list(other.map(abs, [1]))).start()
+            wait_until(lambda: backend._workers is not before, 2)
+            return submit(*args, **kwargs)
+
+        backend.submit = late
+        try:
+            list(executor.map(os._exit, [3], 1))
+        except RuntimeError as error:
+            print(error)
+        """
+    )
+    assert "(exit code 3)" in done.stdout
+
+
 class PickledOnce:
     """An item that can be sent, but not again."""
 

@@ -125,6 +125,23 @@ class TestInput:
         assert next(source) <= LOOK_AHEAD * chunksize
         next(results)
 
+    @pytest.mark.parametrize(("seconds", "chunks"), [(0, 4), (0.05, 2)])
+    def test_is_read_further_ahead_where_chunks_are_short(
+        self, workers, seconds, chunks, tmp_path, wait_until
+    ):
+        """As many chunks for each of two workers as last some time."""
+        free, source = tmp_path / "free", itertools.count()
+
+        def work(i):
+            time.sleep(seconds) if i < 30 else wait_until(free.exists)
+
+        list(workers.map(lambda _: work and time.sleep(0.1), range(4), 1))  # imports this module
+        results = workers.map(work, source, 1)
+        assert list(itertools.islice(results, 30)) == [None] * 30
+        ahead = next(source) - 30
+        free.touch()  # before anything fails: the workers wait for it
+        assert ahead == 2 * chunks
+
     def test_stays_where_it_is_while_nobody_reads(self, workers):
         read = []
         results = workers.map(abs, (read.append(i) or i for i in itertools.count()))
@@ -273,6 +290,17 @@ def test_stop_iteration_becomes_a_runtime_error(executor, method):
     with pytest.raises(RuntimeError) as caught:
         next(results)
     assert isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_stop_iteration_among_many_quick_items(workers):
+    """Which run in C, where it would end them without a word."""
+    items = [[i] for i in range(5000)]
+    items[4000] = []
+    results = workers.map(lambda item: next(iter(item)), items, 5000)
+    assert list(itertools.islice(results, 4000)) == list(range(4000))
+    with pytest.raises(RuntimeError) as caught:
+        next(results)
+    assert "item 4000 = []" in str(caught.value.__cause__.__cause__)
 
 
 def test_stop_iteration_of_one_item_becomes_a_runtime_error(executor):

@@ -19,6 +19,7 @@ import os
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from time import monotonic_ns
@@ -33,6 +34,10 @@ CHUNKS = 8192
 """Chunks in flight whose progress can be seen at the same time."""
 
 SIZE = 8 * (MAPS + 2 * CHUNKS)
+
+
+Ticket = tuple[Name, int]
+"""A caller's board, and the map's slot on it."""
 
 
 class Progress(NamedTuple):
@@ -65,10 +70,15 @@ class Board:
         """Tell whether the caller still wants a map."""
         return bool(self.keys[slot] == key)
 
-    def note(self, cell: int, done: int, running: int) -> None:
-        """Write, in a worker, how far a chunk is."""
-        self.cells[cell + 1] = monotonic_ns()
-        self.cells[cell] = os.getpid() << 40 | done << 8 | running
+    def noter(self, cell: int) -> Callable[[int, int], None]:
+        """Return what writes, in a worker, how far a chunk is: items done, and items begun."""
+        cells, me = self.cells, os.getpid() << 40
+
+        def note(done: int, running: int) -> None:
+            cells[cell + 1] = monotonic_ns()
+            cells[cell] = me | done << 8 | running
+
+        return note
 
     def seen(self, cell: int) -> Progress | None:
         """Read how far a chunk is; None when no worker has begun with it."""
@@ -100,28 +110,27 @@ class OwnBoard(Board):
         # The longest free comes first: a worker about to be killed may write to its cell yet.
         self._free_cells = deque(self._every_cell)
 
-    def take_map(self, key: int) -> int | None:
-        """Note that a map is wanted; return its slot, or None if there is no place left."""
-        try:
+    def take_map(self, key: int) -> Ticket | None:
+        """Note that a map is wanted; return where, or None if there is no place left."""
+        with suppress(IndexError):
             slot = self._free_slots.pop()
-        except IndexError:
-            return None
-        self.keys[slot] = key
-        return slot
+            self.keys[slot] = key
+            return self.name, slot
+        return None
 
-    def drop_map(self, slot: int) -> None:
+    def drop_map(self, ticket: Ticket) -> None:
         """Note that a map is no longer wanted."""
+        slot = ticket[1]
         self.keys[slot] = 0
         self._free_slots.append(slot)
 
     def take_cell(self) -> int | None:
         """Return a free cell for a chunk, or None if there is no place left."""
-        try:
+        with suppress(IndexError):
             cell = self._free_cells.popleft()
-        except IndexError:
-            return None
-        self.cells[cell] = 0
-        return cell
+            self.cells[cell] = 0
+            return cell
+        return None
 
     def drop_cell(self, cell: int) -> None:
         """Give back the cell of a chunk that no worker runs any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from numbers import Real
 from operator import index
 from typing import Any, NamedTuple
@@ -147,10 +148,9 @@ def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:
 
 def length(iterable: Iterable[Any]) -> int | None:
     """Return the length of an input that has one; a wrong one does no harm."""
-    try:
+    with suppress(Exception):
         return len(iterable)  # type: ignore[arg-type]
-    except Exception:
-        return None
+    return None
 
 
 def call_arguments(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:

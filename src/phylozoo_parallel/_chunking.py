@@ -36,9 +36,11 @@ GROWTH = 16
 SHARES = 1.5
 """Chunks for each worker that the rest of a sized input is cut into."""
 
-
 TRUSTED = 64
 """Items in a chunk at most, for what was only measured in an earlier map."""
+
+WEIGHED = 1 << 14
+"""The same, once it is known what such a chunk weighs in this map."""
 
 KEPT = 64
 """Functions whose latest measurements are kept for their next map."""
@@ -58,6 +60,8 @@ class Measured:
     """Seconds per item that the input took for the latest chunk."""
     largest: int = 0
     """Items in the largest chunk measured."""
+    weight: float = 0.0
+    """Bytes per item of the chunk that was packed last."""
     here: bool = False
     """Whether anything was measured in this map, and not in an earlier one of its function."""
     idle: float = 0.0
@@ -115,7 +119,7 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int) -> int:
     seconds = max(measured.seconds, 1e-9)
     size = min(
         measured.target / max(seconds, measured.reading),
-        BYTES / max(measured.nbytes, 1e-9),
+        BYTES / max(measured.nbytes, measured.weight, 1e-9),
         GROWTH * measured.largest,
     )
     if remaining is not None:
@@ -123,7 +127,7 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int) -> int:
         least = LEAST_SECONDS / SECONDS * measured.target / seconds
         size = min(size, max(share, least) if measured.here else share)
     if not measured.here:
-        size = min(size, TRUSTED)
+        size = min(size, WEIGHED if measured.weight else TRUSTED)
     return max(int(size), 1)
 
 

@@ -232,7 +232,7 @@ class _Map:
                 "the results of a map of the parent process cannot be read in a forked child, "
                 "which its workers do not answer; start another map in the child"
             )
-        while len(self.flying) < self.engine.window:
+        while self.room():
             if self.again:
                 chunk = self.resume()
             elif self.exhausted or self.pile >= PILE:
@@ -241,6 +241,14 @@ class _Map:
                 chunk = self.take()
             if chunk.items:
                 self.send(chunk)
+
+    def room(self) -> bool:
+        """Tell whether one more chunk may fly: there are more where they are soon done."""
+        window, workers = self.engine.window, self.engine.workers
+        if len(self.flying) < window or window <= workers:
+            return len(self.flying) < window
+        ahead = sum(len(chunk.items) for chunk in self.flying) * self.measured.seconds
+        return len(self.flying) < 2 * window and 0 < ahead < workers * _chunking.SECONDS
 
     def size(self, waiting: int) -> int:
         """Choose the size of the next chunk, with so many items waiting besides the input."""
@@ -286,6 +294,7 @@ class _Map:
             if good:
                 self.send(Chunk(chunk.first, chunk.items[:good], chunk.losses))
             return
+        self.measured.weight = chunk.nbytes / len(chunk.items)
         put, landed, sent = self.queue.put, self.transport.landed, monotonic()
 
         def done(out: Any) -> None:

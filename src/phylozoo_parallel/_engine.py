@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
 from multiprocessing.util import Finalize
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
@@ -60,14 +60,6 @@ _lent: dict[int, _Pool] = {}
 """On backends of the user's contexts, by the backend's id; open while a map uses them."""
 
 
-class _Batch(BatchedCalls):  # type: ignore[misc]
-    """joblib's batch, which loky's pickler takes a tenth of a millisecond to pickle."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        batch = BatchedCalls(self.items, (self._backend, self._n_jobs))
-        return pickle.loads, (pickle.dumps(batch, pickle.HIGHEST_PROTOCOL),)
-
-
 class _Pool:
     """An open ``Parallel`` and the maps that use it."""
 
@@ -82,15 +74,7 @@ class _Pool:
         self.kept = True
         """Whether it stays open for the next map; otherwise it closes with its last one."""
         self.calling = threading.Lock()
-        self.loss: tuple[Any, _loky.WorkersLost] | None = None
-        """The latest executor of processes that broke, and how."""
         self.open(workers)
-
-    def lost(self, executor: Any) -> _loky.WorkersLost:
-        """Tell, when an executor of processes has broken, which of its workers died."""
-        if self.loss is None or self.loss[0] is not executor:
-            self.loss = executor, _loky.lost(executor)
-        return self.loss[1]
 
     def open(self, workers: int) -> None:
         _loky.fill_streams()
@@ -169,8 +153,8 @@ class Engine:
         if hasattr(job, "add_done_callback"):
             job.add_done_callback(tell_error)
 
-    def _batch(self, call: Call) -> _Batch:
-        return _Batch([(*call, {})], self._pool.nested)
+    def _batch(self, call: Call) -> BatchedCalls:
+        return BatchedCalls([(*call, {})], self._pool.nested)
 
     def flush(self) -> None:
         """Start what was submitted, on engines that do not start it at once."""
@@ -212,17 +196,12 @@ class _ThreadEngine(Engine):
 
         def run() -> None:  # and tell the caller without the pool's own thread between
             try:
-                out = func(*arguments)
+                out: Any = [func(*arguments)]
             except BaseException as error:
                 out = error
             done(out)
 
         self._pool.backend.submit(self._batch((run, ())))
-
-    def outcome(self, out: Any) -> Any:
-        if isinstance(out, BaseException):
-            raise out
-        return out
 
     def end_worker(self, pid: int) -> bool:
         self.end_workers()
@@ -256,7 +235,7 @@ class _ProcessEngine(Engine):
             def landed(future: Any) -> None:
                 if isinstance(future.exception(), _loky.LOST):
                     # Here the others of a broken pool still run: it is the moment to see who died.
-                    _loky.when_gone(executor, partial(done, pool.lost(executor)))
+                    _loky.when_gone(executor, partial(done, _loky.lost(executor)))
                 else:
                     done(future)
 
@@ -265,7 +244,7 @@ class _ProcessEngine(Engine):
                 with _loky.straight(executor):
                     pool.backend.submit(self._batch(call), callback=landed)
             except _loky.LOST:
-                loss = pool.lost(executor)
+                loss = _loky.lost(executor)
                 pool.open(executor._max_workers)
                 done(loss)
             finally:
@@ -353,7 +332,7 @@ class _ListEngine(Engine):
         return out
 
 
-def worker_count(kind: str, wanted: int | None) -> int:
+def worker_count(kind: str, wanted: int | None, within: Any = None) -> int:
     """
     Tell how many workers a map started here and now would use.
 
@@ -362,11 +341,10 @@ def worker_count(kind: str, wanted: int | None) -> int:
     kind : {"threads", "processes"}
     wanted : int or None
         As given to the executor: None leaves it to joblib's context, -1 is all.
+    within : tuple or None
+        That context: its backend and worker count.
     """
-    return _worker_count(kind, wanted, *_context())
-
-
-def _worker_count(kind: str, wanted: int | None, context: Any, count: int | None) -> int:
+    context, count = within or _context()
     if wanted is None:
         wanted = count if count is not None else (1 if kind == "threads" else -1)
     if wanted > 0:
@@ -396,10 +374,10 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     Engine or None
         None inside a worker, where maps run sequentially.
     """
-    context, count = _context()
+    context, _ = within = _context()
     if _inside_worker(kind, wanted, context) or _inside_joblib():
         return None
-    workers = _worker_count(kind, wanted, context, count)
+    workers = worker_count(kind, wanted, within)
     _here.busy = True
     try:
         with _lock:
@@ -468,7 +446,10 @@ def _thread_pool(workers: int) -> _Pool:
         for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
             _threads.pop(size).close()
         pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
-        pool.backend._get_pool()  # or the first two threads to submit would make one each
+        threads = pool.backend._get_pool()  # or the first two maps to submit would make one each
+        # Tasks go straight to the workers, past a thread that would hand them on.
+        put = threads._quick_put
+        threads._taskqueue = SimpleNamespace(put=lambda tasks: put(*tasks[0]))
     _threads[workers] = pool  # the latest used comes last
     return pool
 

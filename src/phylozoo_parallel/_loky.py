@@ -3,19 +3,21 @@ loky's executor of worker processes, as joblib opens it: how it starts, breaks, 
 
 ::
 
-    starts   deaf_to_interrupts, fill_streams     breaks   lost, has_dead_workers, free
-    changes  resize                               ends     end, leave_with
+    starts   deaf_to_interrupts, fill_streams     breaks   lost, when_gone, has_dead_workers, free
+    works    straight, resize                     ends     end, leave_with
 
 Together with :mod:`._engine` the only place that leans on what joblib does not export.
 """
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing.resource_tracker
 import os
 import pickle
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -39,11 +41,8 @@ THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
 LEAVE = 2.0
 """Seconds that workers have to end when the program does, unless a thread still needs them."""
 
-ONE_WRITE = getattr(select, "PIPE_BUF", 0) - 4
-"""Bytes of a task, its length before it, that a pipe with any room takes at once."""
-
-_leaves_with: Any = None
-"""The executor that :func:`_leave` was last registered for."""
+PIPE = 1 << 20
+"""Bytes that a pipe to or from the workers should hold; what fits into it waits for nobody."""
 
 
 class WorkersLost(Exception):
@@ -116,7 +115,7 @@ class _Bell:
 
 @contextmanager
 def straight(executor: Any) -> Iterator[None]:
-    """Have a small task that is submitted here skip two threads of loky on its way to a worker."""
+    """Have a task that is submitted here skip two threads of loky on its way to a worker."""
     bell = executor._executor_manager_thread_wakeup
     if bell is None or len(executor._processes) < executor._max_workers:
         with deaf_to_interrupts():
@@ -125,6 +124,8 @@ def straight(executor: Any) -> Iterator[None]:
         return
     if not isinstance(bell, _Bell):
         bell = executor._executor_manager_thread_wakeup = _Bell(bell)
+        _widen(executor._call_queue)
+        _widen(executor._result_queue)
     bell.muted.here = True
     try:
         yield
@@ -143,18 +144,16 @@ def _ring(executor: Any) -> None:
 def _sent(executor: Any) -> bool:
     """Send the task that has waited longest, if that takes no waiting for room."""
     queue, waiting = executor._call_queue, executor._work_ids
-    # An error: none waits, or it is another's and needs more than pickle.
+    # An error: none waits, it is another's and needs more than pickle, or this is not Linux.
     with executor._shutdown_lock, waiting.mutex, suppress(Exception):
+        # The last place is for loky's thread: it looks for one, and then waits to have it.
+        free = queue.qsize() + 1 < queue._maxsize and not queue._buffer
+        if executor._flags.shutdown or not free:
+            return False
         task = waiting.queue[0]
         work = executor._pending_work_items[task]
         message = pickle.dumps(process_executor._CallItem(task, work.fn, work.args, work.kwargs), 5)
-        room = select.poll()
-        room.register(queue._writer, select.POLLOUT)
-        # The last place is for loky's thread: it looks for one, and then waits to have it.
-        free = queue.qsize() + 1 < queue._maxsize and not queue._buffer and room.poll(0)
-        if executor._flags.shutdown or not free or len(message) > ONE_WRITE:
-            return False
-        if not queue._sem.acquire(False):
+        if len(message) > _room(queue) or not queue._sem.acquire(False):
             return False
         if queue._wlock.acquire(False):
             try:
@@ -167,6 +166,25 @@ def _sent(executor: Any) -> bool:
                 queue._wlock.release()
         queue._sem.release()
     return False
+
+
+def _widen(queue: Any) -> None:
+    with suppress(ImportError, AttributeError, OSError):  # not Linux; the user has many of them
+        import fcntl
+
+        fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, PIPE)
+
+
+def _room(queue: Any) -> int:
+    """Return how long a message the pipe of a queue takes at once, if nobody else writes to it."""
+    import fcntl
+    import termios
+
+    used = int.from_bytes(fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)), sys.byteorder)
+    # A pipe holds pages, and each message two that are not full.
+    wasted = 2 * mmap.PAGESIZE * (queue.qsize() + 1)
+    room: int = fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ) - used - wasted
+    return room
 
 
 def resize(executor: Any, workers: int) -> None:
@@ -187,12 +205,17 @@ def resize(executor: Any, workers: int) -> None:
 
 def lost(executor: Any) -> WorkersLost:
     """Tell which workers of a broken executor died; loky ends the others after its tasks know."""
-    workers = list(executor._processes.items())
-    ended = {pid: _ended(code) for pid, worker in workers if (code := worker.exitcode) is not None}
-    # There are none where the program reaps its children itself, or ignores SIGCHLD.
-    board = _board.own()
-    noted = board.latest() if board else {}
-    return WorkersLost(ended or (None if executor._flags.broken else {}), noted)
+    loss: WorkersLost | None = getattr(executor, "loss", None)
+    if loss is None:  # at the first question, when the others still run
+        workers = list(executor._processes.items())
+        codes = {pid: worker.exitcode for pid, worker in workers}
+        ended = {pid: _ended(code) for pid, code in codes.items() if code is not None}
+        # There are none where the program reaps its children itself, or ignores SIGCHLD.
+        board = _board.own()
+        noted = board.latest() if board else {}
+        loss = WorkersLost(ended or (None if executor._flags.broken else {}), noted)
+        executor.loss = loss
+    return loss
 
 
 def when_gone(executor: Any, call: Callable[[], None]) -> None:
@@ -231,18 +254,16 @@ def free(executor: Any) -> None:
 
 def _ended(code: int) -> str:
     """Describe an exit code; a negative one is the number of a signal."""
-    try:
+    with suppress(ValueError):
         return f"exit code {code}, {signal.Signals(-code).name}"
-    except ValueError:
-        return f"exit code {code}"
+    return f"exit code {code}"
 
 
 def leave_with(executor: Any) -> None:
     """Have :func:`_leave` run before loky's own hook, which it registers with each executor."""
-    global _leaves_with
-    if _leaves_with is not executor:
+    if not hasattr(executor, "leaves"):
         threading._register_atexit(_leave)  # type: ignore[attr-defined]
-        _leaves_with = executor
+        executor.leaves = True
 
 
 def _leave() -> None:

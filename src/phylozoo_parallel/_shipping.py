@@ -21,6 +21,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 LARGE = 1 << 20
@@ -136,13 +137,12 @@ def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
     buffers: list[Any] = []
 
     def in_band(buffer: pickle.PickleBuffer) -> bool:
-        try:
+        with suppress(BufferError):  # not contiguous
             view = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if view.nbytes >= LARGE:
-            buffers.append(view)
-        return view.nbytes < LARGE
+            if view.nbytes >= LARGE:
+                buffers.append(view)
+                return False
+        return True
 
     return [dumps(value, protocol=5, buffer_callback=in_band), *buffers]
 
@@ -188,11 +188,8 @@ def unpack(packed: Packed) -> Any:
         return pickle.loads(packed)
     if isinstance(packed, tuple):
         name, sizes = packed
-        fd = opened(name, os.O_RDONLY)
-        try:
-            whole = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
-        finally:
-            os.close(fd)
+        with open(opened(name, os.O_RDONLY), "rb", buffering=0) as segment:
+            whole = memoryview(mmap.mmap(segment.fileno(), 0, access=mmap.ACCESS_COPY))
         packed = [whole[at : at + size] for at, size in zip(_offsets(sizes), sizes, strict=True)]
     return pickle.loads(packed[0], buffers=packed[1:])
 

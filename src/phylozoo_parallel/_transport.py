@@ -146,22 +146,18 @@ class ToProcess:
                 f"func = {short(func)} could not be pickled for worker processes: {line(error)}; "
                 "what it captures has to be picklable, or use the threading backend"
             ) from error
-        function, self._segment = self._pack(pieces, FUNCTION)
-        self._ticket: _worker.Ticket | None = None
+        self._function, self._segment = self._pack(pieces, FUNCTION)
         place = None
         self._board = _board.own() if engine.place else None
-        if self._board is not None:
-            slot = self._board.take_map(key)
-            self._ticket = (self._board.name, slot) if slot is not None else None
+        self._ticket = self._board.take_map(key) if self._board else None
         if engine.place:
-            try:
+            directory = None
+            with suppress(OSError):  # it is gone
                 directory = os.getcwd()
-            except OSError:  # it is gone
-                directory = None
             lifeline = self._board.lifeline if self._board else None
             place = _pickled(_worker.Place(directory, tuple(sys.path), LEAK_LIMIT, lifeline))
         self.sees = self._ticket is not None
-        self._head = key, self._ticket, place, function
+        self._head = key, self._ticket, place
 
     def call(self, chunk: Chunk, pace: _worker.Pace) -> Call:
         """
@@ -185,8 +181,8 @@ class ToProcess:
             chunk.cell = self._board.take_cell()
         if chunk.cell is None:
             chunk.progress = Progress(0, 0, 0, 0.0)  # nobody can tell
-        rest = chunk.packed, chunk.first, pace, reply, chunk.cell
-        return _worker.run_in_process, self._head + rest
+        sent = chunk.first, pace, reply, chunk.cell
+        return _worker.run_in_process, (self._function, chunk.packed, self._head, sent)
 
     def look(self, chunk: Chunk) -> Progress | None:
         """Tell how far a chunk in flight is; None when no worker has begun with it."""
@@ -218,10 +214,9 @@ class ToProcess:
         finally:
             chunk.close()
         chunk.nbytes += _shipping.size(results)
-        if isinstance(chunk.packed, bytes) and done == len(chunk.items):
-            chunk.items = ()  # what is packed will do, should they be needed again
-        else:
-            chunk.items = chunk.items[:done]
+        # What is packed will do, should they be needed again.
+        spare = isinstance(chunk.packed, bytes) and done == len(chunk.items)
+        chunk.items = () if spare else chunk.items[:done]
 
     def values(self, chunk: Chunk) -> Any:
         """
@@ -243,7 +238,7 @@ class ToProcess:
     def end(self, flying: set[Chunk]) -> None:
         """Have the workers stop, and let go of all shared memory."""
         if self._ticket and self._board:
-            self._board.drop_map(self._ticket[1])
+            self._board.drop_map(self._ticket)
         if self._segment is not None:
             self._segment.close()
         for chunk in flying:
@@ -266,10 +261,9 @@ def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
 
 
 def _reply() -> Segment | None:
-    try:
+    with suppress(IndexError, OSError):  # another thread took the last one; there is no memory
         return _replies.pop() if _replies else Segment()
-    except (IndexError, OSError):  # another thread took the last one, or there is no memory
-        return None
+    return None
 
 
 def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:

@@ -19,13 +19,15 @@ import pickle
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from itertools import islice, starmap
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 from phylozoo_parallel import _board, _shipping
+from phylozoo_parallel._board import Ticket
 from phylozoo_parallel._shipping import Name, Packed
 from phylozoo_parallel.errors import line, short
 
@@ -35,6 +37,9 @@ the board can tell no more."""
 
 QUICK = 0.001
 """Seconds; items of a stride slower than this are looked at one by one."""
+
+TRIVIAL = 2.5e-7
+"""Seconds; items quicker than this run without a step of Python's between two of them."""
 
 KEPT = 8
 """Functions that a worker keeps unpickled at most, for maps that take turns."""
@@ -66,13 +71,23 @@ results' pickling, and why it ended before its last item.
 """
 
 
-Ticket = tuple[Name, int]
-"""The caller's board, and the map's slot on it."""
-
 Pace = tuple[float | None, int]
 """
 Seconds after which a worker leaves the rest of a chunk to others, None for no limit; and most
 items that run between two looks at the clock.
+"""
+
+
+Head = tuple[int, Ticket | None, bytes | None]
+"""
+Of a map: its name, where to look whether it is still wanted, and the pickled :class:`Place`
+(None on another machine).
+"""
+
+Sent = tuple[int, Pace, Name | None, int | None]
+"""
+Of a chunk: the index of its first item, its pace, the name of the segment for large results, and
+the cell of the caller's board for notes of how far it is.
 """
 
 
@@ -148,35 +163,14 @@ def run_in_thread(task: Task) -> Outcome:
         here.kind = None
 
 
-def run_in_process(
-    key: int,
-    ticket: Ticket | None,
-    place: bytes | None,
-    function: Packed,
-    items: Packed,
-    first: int,
-    pace: Pace,
-    reply: Name | None,
-    cell: int | None,
-) -> Outcome:
+def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> Outcome:
     """
-    Run a packed chunk and pack what comes of it.
+    Run packed items with a packed function and `star`, and pack what comes of it.
 
-    Parameters
-    ----------
-    key, ticket
-        The map's name, and where to look whether it is still wanted.
-    place : bytes or None
-        Pickled :class:`Place`; None on another machine.
-    function
-        Packed function and `star`; unpacked once a worker.
-    items, first, pace
-        As in a :class:`Task`; the items packed.
-    reply : tuple or None
-        Name of the segment for large results.
-    cell : int or None
-        Of the caller's board, to note there how far the chunk is.
+    Those two are arguments of their own, for joblib to send large ones to Dask's workers once.
     """
+    key, ticket, place = head
+    first, pace, reply, cell = sent
     here.kind = "process"
     begin = perf_counter()
     note = _noter(ticket, cell)
@@ -207,24 +201,27 @@ def run_in_process(
 def _run(task: Task) -> Failure | None:
     """Run items until one fails, the budget is spent or they are no longer wanted."""
     func, star, items, first, pace, results, wanted, note = task
+    calls: Iterator[Any] = (starmap if star else map)(func, items)
     append = results.append
     stop = len(items)
     budget, most = pace
-    done, stride = 0, 1
+    done, stride, took = 0, 1, QUICK
     now = begin = looked = perf_counter()
     try:
         while done < stop:
             note(done, stride)
-            if star:
-                for item in items[done : done + stride]:
-                    append(func(*item))
+            done = min(done + stride, stop)
+            if took < stride * TRIVIAL:
+                results.extend(islice(calls, stride))
+                if len(results) < done:  # here a StopIteration ends the items without a trace
+                    raise StopIteration("raised by func; to see where, call it with this item")
             else:
-                for item in items[done : done + stride]:
-                    append(func(item))
-            done += stride
+                while len(results) < done:
+                    append(next(calls))
             # Quick items do not pay for a look at the clock each.
             before, now = now, perf_counter()
-            stride = min(2 * stride, most) if now - before < QUICK else 1
+            took = now - before
+            stride = min(2 * stride, most) if took < QUICK else 1
             if now - looked > QUICK:
                 looked = now
                 if (budget is not None and now - begin > budget) or not wanted():
@@ -266,17 +263,15 @@ def _enter(key: int, place: Place | None) -> None:
 
 
 def _wanted_here(key: int, ticket: Ticket | None) -> bool:
-    if ticket is None:
-        return True
-    board = _board.of(ticket[0])
-    return board is None or board.wanted(ticket[1], key)
+    board = _board.of(ticket[0]) if ticket else None
+    return not (ticket and board) or board.wanted(ticket[1], key)
 
 
 def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None]:
     board = _board.of(ticket[0]) if ticket else None
     if board is None or cell is None:
         return lambda done, running: None
-    return partial(board.note, cell)
+    return board.noter(cell)
 
 
 def _let_go(key: int) -> None:

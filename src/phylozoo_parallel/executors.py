@@ -66,12 +66,8 @@ class ParallelExecutor(Protocol):
 def _one_by_one(func: Callable[..., R], items: Iterator[Any], star: bool) -> Iterator[R]:
     # A generator, and not the built-in map: a StopIteration of func becomes a RuntimeError
     # in it (PEP 479) where the built-in would cut the results short.
-    if star:
-        for item in items:
-            yield func(*item)
-    else:
-        for item in items:
-            yield func(item)
+    for item in items:
+        yield func(*item) if star else func(item)
 
 
 class _Executor:
