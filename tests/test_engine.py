@@ -307,12 +307,16 @@ class TestStraightToTheWorkers:
     def test_but_not_those_that_have_to_wait_for_room(self, processes, monkeypatch):
         assert list(processes.map(abs, range(4))) == list(range(4))
         queue = reusable_executor._executor._call_queue
-        put, fed = queue.put, []
+        put, room, fed, mine = queue.put, _loky._room, [], []
         monkeypatch.setattr(queue, "put", lambda *args, **kwargs: (fed.append(1), put(*args)))
+        # Room that is seen without the lock may be gone with it.
+        locked = queue._wlock._semlock._is_zero
+        monkeypatch.setattr(_loky, "_room", lambda queue: (mine.append(locked()), room(queue))[1])
         for size in 1, 100_000:
             fed.clear()
             assert list(processes.map(len, [bytes(size)] * 40, 1)) == [size] * 40
             assert len(fed) < 20  # loky's own thread may be quicker
+        assert set(mine) == {True}
         fed.clear()
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE)
         assert list(processes.map(len, [bytes(10_000)] * 4, 1)) == [10_000] * 4

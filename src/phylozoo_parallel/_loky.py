@@ -153,18 +153,17 @@ def _sent(executor: Any) -> bool:
         task = waiting.queue[0]
         work = executor._pending_work_items[task]
         message = pickle.dumps(process_executor._CallItem(task, work.fn, work.args, work.kwargs), 5)
-        if len(message) > _room(queue) or not queue._sem.acquire(False):
-            return False
-        if queue._wlock.acquire(False):
+        if queue._wlock.acquire(False):  # before the look for room, which another could take
             try:
-                if work.future.set_running_or_notify_cancel():
-                    waiting.queue.popleft()
-                    executor._running_work_items.append(task)
-                    queue._writer.send_bytes(message)
-                    return True
+                if len(message) <= _room(queue) and queue._sem.acquire(False):
+                    if work.future.set_running_or_notify_cancel():
+                        waiting.queue.popleft()
+                        executor._running_work_items.append(task)
+                        queue._writer.send_bytes(message)
+                        return True
+                    queue._sem.release()
             finally:
                 queue._wlock.release()
-        queue._sem.release()
     return False
 
 
