@@ -349,8 +349,17 @@ class TestStraightToTheWorkers:
             from joblib import Parallel, delayed
             from phylozoo_parallel import MultiprocessingExecutor
 
+            class Sum:  # only cloudpickle can tell the workers what this is
+                def __init__(self, x, step):
+                    self.value = x + step
+
+            def add(x, step):
+                return Sum(x, step).value
+
             def theirs():
-                for step in range(10):
+                for step in range(30):
+                    results = Parallel(2)(delayed(add)(x, step) for x in range(40))
+                    assert results == [x + step for x in range(40)]
                     results = Parallel(2)(delayed(lambda x: x + step)(x) for x in range(40))
                     assert results == [x + step for x in range(40)]
                 right.append(1)
@@ -414,7 +423,7 @@ class TestStraightToTheWorkers:
                 while reusable_executor._executor._processes:
                     time.sleep(0.01)
                 time.sleep(0.5)
-                deaths = MultiprocessingExecutor(2, retries=0).map(os._exit, [3, 3], 1)
+                deaths = MultiprocessingExecutor(2, retries=0).map(os._exit, [3], 1)
                 try:
                     list(deaths)
                 except RuntimeError as error:

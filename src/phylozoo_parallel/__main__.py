@@ -79,8 +79,7 @@ def resolution() -> dict[str, Any]:
         run = subprocess.run(probe, capture_output=True, text=True, timeout=60)
         found = json.loads(run.stdout.splitlines()[-1])
     except IndexError:
-        ended = f"a fresh interpreter ended with status {run.returncode} while importing it"
-        found = {"error": ended}
+        found = {"error": f"a fresh interpreter ended with status {run.returncode} importing it"}
     except (subprocess.TimeoutExpired, ValueError) as error:
         found = {"error": f"a fresh interpreter gave no answer: {error}"}
     file, phylozoo = found.get("file"), found.get("phylozoo")

@@ -245,10 +245,9 @@ class _Map:
     def room(self) -> bool:
         """Tell whether one more chunk may fly: there are more where they are soon done."""
         window, workers = self.engine.window, self.engine.workers
-        if len(self.flying) < window or window <= workers:
-            return len(self.flying) < window
         ahead = sum(len(chunk.items) for chunk in self.flying) * self.measured.seconds
-        return len(self.flying) < 2 * window and 0 < ahead < workers * _chunking.SECONDS
+        soon = workers < window and 0 < ahead < workers * _chunking.SECONDS
+        return len(self.flying) < window * (1 + soon)
 
     def size(self, waiting: int) -> int:
         """Choose the size of the next chunk, with so many items waiting besides the input."""

@@ -31,6 +31,7 @@ from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.backend.utils import kill_process_tree
 
 from phylozoo_parallel import _board
+from phylozoo_parallel._worker import run_in_process
 
 LOST = (BrokenProcessPool, process_executor.ShutdownExecutorError)
 """What loky raises for the tasks of a pool whose workers are gone."""
@@ -40,6 +41,9 @@ THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
 
 LEAVE = 2.0
 """Seconds that workers have to end when the program does, unless a thread still needs them."""
+
+NOT_SENT = (LookupError, ImportError, AttributeError, NotImplementedError, OSError, ValueError)
+"""What there is where a task cannot go straight to a worker."""
 
 PIPE = 1 << 20
 """Bytes that a pipe to or from the workers should hold; what fits into it waits for nobody."""
@@ -142,29 +146,38 @@ def _ring(executor: Any) -> None:
 
 
 def _sent(executor: Any) -> bool:
-    """Send the task that has waited longest, if that takes no waiting for room."""
+    """Send the task that has waited longest, if it is ours and takes no waiting for room."""
     queue, waiting = executor._call_queue, executor._work_ids
-    # An error: none waits, it is another's and needs more than pickle, or this is not Linux.
-    with executor._shutdown_lock, waiting.mutex, suppress(Exception):
-        # The last place is for loky's thread: it looks for one, and then waits to have it.
-        free = queue.qsize() + 1 < queue._maxsize and not queue._buffer
-        if executor._flags.shutdown or not free:
+    # An error: none waits, the executor has ended, or this is not Linux.
+    with executor._shutdown_lock, waiting.mutex, suppress(*NOT_SENT):
+        if executor._flags.shutdown or queue._buffer or queue.full():
             return False
         task = waiting.queue[0]
         work = executor._pending_work_items[task]
-        message = pickle.dumps(process_executor._CallItem(task, work.fn, work.args, work.kwargs), 5)
-        if queue._wlock.acquire(False):  # before the look for room, which another could take
+        # A task of others may need more than pickle. Room is looked for when nobody can take it.
+        if work.fn.items[0][0] is run_in_process and queue._wlock.acquire(False):
             try:
+                message = pickle.dumps(process_executor._CallItem(task, work.fn, (), {}), 5)
                 if len(message) <= _room(queue) and queue._sem.acquire(False):
-                    if work.future.set_running_or_notify_cancel():
-                        waiting.queue.popleft()
-                        executor._running_work_items.append(task)
-                        queue._writer.send_bytes(message)
+                    # The last place is for loky's thread: it looks for one, and then waits for it.
+                    if not queue.full():
+                        _put(executor, task, work.future, message)
                         return True
                     queue._sem.release()
             finally:
                 queue._wlock.release()
     return False
+
+
+def _put(executor: Any, task: int, future: Any, message: bytes) -> None:
+    try:
+        future.set_running_or_notify_cancel()
+        executor._work_ids.queue.popleft()
+        executor._running_work_items.append(task)
+        executor._call_queue._writer.send_bytes(message)
+    except BaseException:  # of a signal's handler: half a message would be the end of the others
+        _kill(list(executor._processes.values()))
+        raise
 
 
 def _widen(queue: Any) -> None:
@@ -182,8 +195,7 @@ def _room(queue: Any) -> int:
     used = int.from_bytes(fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)), sys.byteorder)
     # A pipe holds pages, and each message two that are not full.
     wasted = 2 * mmap.PAGESIZE * (queue.qsize() + 1)
-    room: int = fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ) - used - wasted
-    return room
+    return int(fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ) - used - wasted)
 
 
 def resize(executor: Any, workers: int) -> None:
@@ -207,13 +219,11 @@ def lost(executor: Any) -> WorkersLost:
     loss: WorkersLost | None = getattr(executor, "loss", None)
     if loss is None:  # at the first question, when the others still run
         workers = list(executor._processes.items())
-        codes = {pid: worker.exitcode for pid, worker in workers}
-        ended = {pid: _ended(code) for pid, code in codes.items() if code is not None}
+        ended = {pid: _ended(code) for pid, it in workers if (code := it.exitcode) is not None}
         # There are none where the program reaps its children itself, or ignores SIGCHLD.
         board = _board.own()
         noted = board.latest() if board else {}
-        loss = WorkersLost(ended or (None if executor._flags.broken else {}), noted)
-        executor.loss = loss
+        loss = executor.loss = WorkersLost(ended or (None if executor._flags.broken else {}), noted)
     return loss
 
 
@@ -279,8 +289,7 @@ def _leave() -> None:
     workers, pending = list(executor._processes.values()), executor._pending_work_items
     threads = set(threading.enumerate()) - {threading.main_thread(), manager}
     if pending and all(thread.daemon for thread in threads):
-        for worker in workers:  # nobody will read what they still do
-            kill_process_tree(worker)
+        _kill(workers)  # nobody will read what they still do
     answers = executor._result_queue._writer
     process_executor._global_shutdown = True  # as loky's hook does
     with executor._shutdown_lock:
@@ -291,10 +300,14 @@ def _leave() -> None:
     ):
         manager.join(0.05)
     if manager.is_alive():
-        for worker in workers:
-            kill_process_tree(worker)
+        _kill(workers)
         answers.close()  # the last end of the pipe: loky reads no further
         manager.join(LEAVE)
+
+
+def _kill(workers: list[Any]) -> None:
+    for worker in workers:
+        kill_process_tree(worker)
 
 
 def end(executor: Any) -> None:

@@ -22,10 +22,8 @@ class _Tied(Exception):
         theirs = getattr(sys.modules.get("phylozoo.utils.exceptions"), cls.__name__, None)
         if theirs is not None and not issubclass(cls, theirs):
             pair = (cls, theirs)
-            if pair not in _tied_classes:
-                namespace = {"__module__": cls.__module__, "__doc__": cls.__doc__}
-                _tied_classes[pair] = type(cls.__name__, pair, namespace)
-            cls = _tied_classes[pair]
+            namespace = {"__module__": cls.__module__, "__doc__": cls.__doc__}
+            cls = _tied_classes.setdefault(pair, type(cls.__name__, pair, namespace))
         return super().__new__(cls, *args)
 
     def __reduce__(self) -> tuple[Any, ...]:
