@@ -11,9 +11,12 @@ import mmap
 import os
 import pickle
 import random
+import re
 import threading
 import time
+import weakref
 from concurrent.futures.process import BrokenProcessPool
+from queue import SimpleQueue
 
 import cloudpickle
 import joblib.parallel
@@ -36,6 +39,7 @@ from phylozoo_parallel import (
     ThreadingExecutor,
     _loky,
 )
+from phylozoo_parallel._threads import Threads
 
 pytestmark = pytest.mark.core
 
@@ -433,34 +437,79 @@ class TestStraightToTheWorkers:
         assert "exit code 3" in done.stdout
 
 
-class TestThreadPool:
-    def test_is_fed_straight(self, run_script):
-        """And not by a thread of its own, which here waits for something else."""
+class TestThreads:
+    def test_run_what_is_left_and_end_when_closed(self, wait_until):
+        before, ran = threading.active_count(), []
+        threads = Threads(2)
+        for number in range(100):
+            threads.apply_async(lambda number=number: number, (), callback=ran.append)
+        threads.close()
+        wait_until(lambda: threading.active_count() == before)
+        assert sorted(ran) == list(range(100))
+
+    def test_grow(self):
+        threads, meeting, met = Threads(1), threading.Barrier(3, timeout=10), SimpleQueue()
+        threads.grow(2)
+        for _ in range(3):
+            threads.apply_async(meeting.wait, (), callback=met.put)
+        assert sorted(met.get(timeout=10) for _ in range(3)) == [0, 1, 2]
+        threads.close()
+
+    def test_hold_on_to_nothing_while_they_wait(self, wait_until):
+        class Large:
+            pass
+
+        def run(captured):
+            assert list(ThreadingExecutor(2).map(lambda _: captured, [1, 2])) == [captured] * 2
+
+        captured = Large()
+        here = weakref.ref(captured)
+        run(captured)
+        del captured
+        wait_until(lambda: here() is None)
+
+    def test_are_not_left_behind_where_there_are_too_few(self, run_script):
         done = run_script(
             """
-            import threading
-            from phylozoo_parallel import ThreadingExecutor, _engine
+            import resource, threading, time
+            from phylozoo_parallel import ThreadingExecutor
 
             assert list(ThreadingExecutor(2).map(abs, [-1, 2])) == [1, 2]
-            pool = _engine._threads[2].backend._get_pool()
-            held, free = threading.Event(), threading.Event()
-            pool._task_handler._args[0].put((map(lambda _: (held.set(), free.wait()), [1]), None))
-            held.wait()
+            before = threading.active_count()
+            threading.stack_size(1 << 30)
+            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+            try:
+                ThreadingExecutor(100).map(abs, [-1, 2])
+            except RuntimeError as error:
+                print(error)
+            while threading.active_count() > before:
+                time.sleep(0.01)
             print(list(ThreadingExecutor(2).map(abs, [-1, 2])))
-            free.set()
             """,
             timeout=20,
         )
-        assert done.stdout == "[1, 2]\n"
+        assert done.stdout == "can't start new thread\n[1, 2]\n"
 
-    def test_grows(self):
-        with Parallel(n_jobs=2, backend=ThreadingBackend(nesting_level=0)) as parallel:
-            pool = parallel._backend._get_pool()
-            assert pool._terminate.still_active()
-            pool._processes += 1
-            pool._repopulate_pool()
-            assert len(pool._pool) == 3
-        assert not pool._terminate.still_active()
+    def test_are_not_waited_for_when_the_interpreter_is_gone(self, run_script):
+        done = run_script(
+            """
+            import itertools
+            from phylozoo_parallel import ThreadingExecutor
+
+            class Late:
+                results = ThreadingExecutor(2).map(abs, itertools.count())
+
+                def __del__(self):
+                    try:
+                        print(sum(self.results))
+                    except RuntimeError as error:
+                        print("told:", error)
+
+            late = Late()
+            """,
+            timeout=20,
+        )
+        assert re.match("told: .*shutdown\n", done.stdout)
 
 
 class TestManyAtOnce:

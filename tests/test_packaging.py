@@ -119,7 +119,7 @@ LAYERS = [
     {"_recovery"},
     {"_chunking", "_transport"},
     {"_engine"},
-    {"_loky"},
+    {"_loky", "_threads"},
     {"_worker"},
     {"_board"},
     {"_shipping"},
@@ -202,5 +202,5 @@ def lines_of_code(file: Path) -> int:
 def test_the_source_stays_small() -> None:
     sizes = {name: lines_of_code(file) for name, file in SOURCES.items()}
     assert sum(sizes.values()) > 500  # the count itself works
-    assert sum(sizes.values()) <= 2010, sizes
+    assert sum(sizes.values()) <= 2000, sizes
     assert max(sizes.values()) <= 350, sizes

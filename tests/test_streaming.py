@@ -225,7 +225,7 @@ class TestFlow:
 
         results = workers.map(first_is_slow, source, 1)
         next(results)
-        assert next(source) <= 64 // 8 + 2 * LOOK_AHEAD + 2
+        assert next(source) <= 64 // 8 + LOOK_AHEAD + 2
 
     @pytest.mark.parametrize("chunksize", [1, 4])
     def test_a_slow_reader_stops_the_workers(self, workers, chunksize, tmp_path):

@@ -244,10 +244,11 @@ class _Map:
 
     def room(self) -> bool:
         """Tell whether one more chunk may fly: there are more where they are soon done."""
-        window, workers = self.engine.window, self.engine.workers
+        window, workers, flying = self.engine.window, self.engine.workers, len(self.flying)
+        if flying < window or workers == window or self.options.chunksize:
+            return flying < window
         ahead = sum(len(chunk.items) for chunk in self.flying) * self.measured.seconds
-        soon = workers < window and 0 < ahead < workers * _chunking.SECONDS
-        return len(self.flying) < window * (1 + soon)
+        return flying < 2 * window and 0 < ahead < workers * _chunking.SECONDS
 
     def size(self, waiting: int) -> int:
         """Choose the size of the next chunk, with so many items waiting besides the input."""

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
 from multiprocessing.util import Finalize
-from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
@@ -35,6 +34,7 @@ from joblib.externals.loky import reusable_executor
 from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config
 
 from phylozoo_parallel import _loky, _worker
+from phylozoo_parallel._threads import Threads
 from phylozoo_parallel.errors import PhyloZooValueError
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -191,18 +191,6 @@ class _ThreadEngine(Engine):
     pickles = False
     ends_workers = True
 
-    def submit(self, call: Call, done: Done) -> None:
-        func, arguments = call
-
-        def run() -> None:  # and tell the caller without the pool's own thread between
-            try:
-                out: Any = [func(*arguments)]
-            except BaseException as error:
-                out = error
-            done(out)
-
-        self._pool.backend.submit(self._batch((run, ())))
-
     def end_worker(self, pid: int) -> bool:
         self.end_workers()
         return True
@@ -212,12 +200,10 @@ class _ThreadEngine(Engine):
             if _threads.get(self.workers) is self._pool:
                 del _threads[self.workers]
                 self._pool.kept = False
-                threads = self._pool.backend._get_pool()
-                threads._processes += self.workers  # for the other maps that are on it
-                threads._repopulate_pool()
+                self._pool.backend._pool.grow(self.workers)  # for the other maps that are on it
 
     def look_after(self) -> None:
-        if not self._pool.backend._get_pool()._terminate.still_active():
+        if sys.is_finalizing():
             raise RuntimeError("the worker threads have ended in the interpreter's shutdown")
 
 
@@ -446,10 +432,7 @@ def _thread_pool(workers: int) -> _Pool:
         for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
             _threads.pop(size).close()
         pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
-        threads = pool.backend._get_pool()  # or the first two maps to submit would make one each
-        # Tasks go straight to the workers, past a thread that would hand them on.
-        put = threads._quick_put
-        threads._taskqueue = SimpleNamespace(put=lambda tasks: put(*tasks[0]))
+        pool.backend._pool = Threads(workers)
     _threads[workers] = pool  # the latest used comes last
     return pool
 
