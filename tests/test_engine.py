@@ -17,6 +17,7 @@ import time
 import weakref
 from concurrent.futures.process import BrokenProcessPool
 from queue import SimpleQueue
+from types import SimpleNamespace
 
 import cloudpickle
 import joblib.parallel
@@ -332,7 +333,7 @@ class TestStraightToTheWorkers:
     def test_as_many_as_the_pipe_has_room_for(self):
         """A message may waste nearly a page with its length, and one with its end."""
         queue, chance, sent = LokyContext().Queue(200), random.Random(0), []
-        _loky._widen(queue)
+        assert _loky._widen(SimpleNamespace(_call_queue=queue, _result_queue=queue))
         os.set_blocking(queue._writer.fileno(), False)
         for _ in range(3000):
             size = chance.choice([1, 3000, 4092, 4093, 4097, 16_385, 20_000, 70_000])
@@ -412,6 +413,38 @@ class TestStraightToTheWorkers:
             """
         )
         assert (done.stdout, done.stderr) == ("3\n", "")
+
+    def test_and_end_the_workers_when_a_signal_leaves_half_a_message(self, run_script):
+        done = run_script(
+            """
+            import signal, threading
+            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            def ring(*_):
+                raise TimeoutError("of the user's alarm")
+
+            def send_half(message):
+                if threading.current_thread() is not threading.main_thread():
+                    return send(message)  # it is loky's
+                writer._send(message[: len(message) // 2])
+                signal.raise_signal(signal.SIGALRM)
+
+            signal.signal(signal.SIGALRM, ring)
+            executor = MultiprocessingExecutor(2)
+            assert list(executor.map(abs, [-1, 2])) == [1, 2]
+            writer = reusable_executor._executor._call_queue._writer
+            send, writer.send_bytes = writer.send_bytes, send_half
+            try:
+                while True:
+                    list(executor.map(abs, [-1, 2]))
+            except TimeoutError as error:
+                print(error)
+            print(list(executor.map(abs, [-1, 2])))
+            """,
+            timeout=20,
+        )
+        assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
     def test_but_not_while_workers_start_whose_death_loky_has_to_notice(self, run_script):
         done = run_script(

@@ -339,7 +339,7 @@ def test_a_task_is_not_looked_for_in_the_pool_before_its_own(run_script):
 
         executor = MultiprocessingExecutor(2, retries=0)
         assert list(executor.map(abs, [-1, 2])) == [1, 2]
-        backend = _engine._processes.backend
+        backend = _engine._kept["processes"].backend
         submit, before = backend.submit, backend._workers
 
         def wait_until(ready, seconds):

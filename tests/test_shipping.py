@@ -295,7 +295,7 @@ def test_segments_are_the_users_alone_and_have_no_name(tmp_path):
 @needs_memfd
 def test_a_link_in_the_place_of_a_segment_is_not_followed(tmp_path):
     segment = _shipping.Segment()
-    segment.write([b"ours"])
+    _shipping._write(segment.fd, [b"ours"])
     theirs = tmp_path / "theirs"
     theirs.write_bytes(b"theirs")
     link = tmp_path / "link"

@@ -15,12 +15,16 @@ from phylozoo_parallel.errors import PhyloZooValueError, wrong_type
 
 
 class Options(NamedTuple):
-    """How the items of a map run, checked; see :class:`ParallelConfig` for what they mean."""
+    """How the items of a map run, checked; for more see :class:`ParallelConfig`."""
 
     chunksize: int | None
     retries: int
     timeout: float | None
     progress: bool | str
+    star: bool = False
+    """Whether items are tuples of arguments."""
+    ordered: bool = True
+    """Whether results come in the order of the items, or as they are ready."""
 
 
 def _integer(value: Any, name: str, wanted: str, least: int, also: int | None = None) -> int:

@@ -140,12 +140,11 @@ def recall(func: Callable[..., Any], pickles: bool) -> tuple[Hashable, Measured]
     """
     while isinstance(func, (partial, MethodType)):
         func = func.func if isinstance(func, partial) else func.__func__
+    what: Any = func if isinstance(func, BuiltinFunctionType) else type(func)
     if isinstance(func, FunctionType):
-        key: Hashable = func.__code__, pickles
-    else:
-        key = func if isinstance(func, BuiltinFunctionType) else type(func), pickles
-    latest = _latest.get(key) or Measured()
-    return key, Measured(latest.seconds, latest.nbytes, largest=latest.largest)
+        what = func.__code__
+    latest = _latest.get((what, pickles)) or Measured()
+    return (what, pickles), Measured(latest.seconds, latest.nbytes, largest=latest.largest)
 
 
 def keep(key: Hashable, measured: Measured) -> None:

@@ -17,7 +17,7 @@ import os
 import pickle
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -74,13 +74,7 @@ class Results(chain[Any]):
 
 
 def start(
-    engine: Engine,
-    func: Callable[..., Any],
-    items: Iterator[Any],
-    total: int | None,
-    options: Options,
-    star: bool,
-    ordered: bool,
+    engine: Engine, func: Any, items: Iterator[Any], total: int | None, options: Options
 ) -> Results:
     """
     Start a map and return its results.
@@ -90,17 +84,13 @@ def start(
     engine : Engine
         Released when the map ends.
     func : callable
-        Called with an item, or with the values of an item if `star`.
+        Called with an item, or with the values of an item if `options.star`.
     items : Iterator
         The input.
     total : int or None
         The input's length where it has one: a hint for the size of chunks.
     options : Options
         What the user chose.
-    star : bool
-        Whether items are tuples of arguments.
-    ordered : bool
-        Whether results come in the order of the items, or as they are ready.
 
     Returns
     -------
@@ -116,13 +106,14 @@ def start(
     """
     transport: InThread | ToProcess | None = None
     try:
+        star = options.star
         transport = ToProcess(func, star, engine) if engine.pickles else InThread(func, star)
         if options.timeout is not None and not (engine.ends_workers and transport.sees):
             raise PhyloZooValueError(
                 "timeout needs worker threads, or worker processes of loky on Linux; "
                 "leave it None for other engines"
             )
-        chunks = _Map(engine, transport, items, total, options, ordered).run()
+        chunks = _Map(engine, transport, items, total, options).run()
     except BaseException:
         if transport:
             transport.end(set())
@@ -143,11 +134,9 @@ class _Map:
     items: Iterator[Any]
     total: int | None
     options: Options
-    ordered: bool
 
     def __post_init__(self) -> None:
         self.pid = os.getpid()
-        self.stride = STRIDE if self.options.timeout is None else 1
         self.kind, self.measured = _chunking.recall(self.transport.func, self.engine.pickles)
         if self.total is None:  # who knows how long its items take to come
             self.measured = _chunking.Measured()
@@ -170,7 +159,12 @@ class _Map:
         try:
             self.fill()
             self.engine.flush()
-            yield from self.unread()
+            try:
+                yield []  # and wait for the first ``next``
+            except GeneratorExit:  # which never comes
+                if not self.exhausted or self.queue.qsize() < len(self.flying):
+                    warnings.warn(UNREAD, RuntimeWarning, stacklevel=2)
+                raise
             while True:
                 while not self.ready():
                     self.fill()
@@ -204,18 +198,9 @@ class _Map:
         finally:
             del chunk  # its traceback holds this frame
 
-    def unread(self) -> Generator[list[Any], None, None]:
-        """Wait for the first ``next``, and tell if it never comes."""
-        try:
-            yield []
-        except GeneratorExit:
-            if not self.exhausted or self.queue.qsize() < len(self.flying):
-                warnings.warn(UNREAD, RuntimeWarning, stacklevel=3)
-            raise
-
     def ready(self) -> bool:
         """Tell whether there is something to hand out next, and set `at` to it."""
-        if self.ordered:
+        if self.options.ordered:
             return self.at in self.finished
         for at, chunk in self.finished.items():
             if isinstance(chunk, Chunk):
@@ -285,8 +270,9 @@ class _Map:
     def send(self, chunk: Chunk) -> None:
         """Submit a chunk, or the part of it that can travel."""
         budget = None if self.options.chunksize else BUDGET * self.measured.target
+        stride = STRIDE if self.options.timeout is None else 1
         try:
-            call = self.transport.call(chunk, (budget, self.stride))
+            call = self.transport.call(chunk, (budget, stride))
         except UnpicklableItem as found:
             good, reason = found.args
             told = f"item {chunk.first + good} could not be pickled: {line(reason)}"

@@ -54,8 +54,9 @@ _here = threading.local()
 
 _no_context = (LokyBackend(nesting_level=0), None)
 _lock = threading.RLock()
-_processes: _Pool | None = None
-_threads: dict[int, _Pool] = {}
+_kept: dict[int | str, _Pool] = {}
+"""Open for the next map: of worker threads by how many they are, and of "processes"."""
+
 _lent: dict[int, _Pool] = {}
 """On backends of the user's contexts, by the backend's id; open while a map uses them."""
 
@@ -143,15 +144,7 @@ class Engine:
 
     def submit(self, call: Call, done: Done) -> None:
         """Have a call run in a worker; `done` gets what :meth:`outcome` takes."""
-
-        def tell_error(future: Any) -> None:
-            if future.exception() is not None:
-                done(future.exception())
-
-        job = self._pool.backend.submit(self._batch(call), callback=done)
-        # Dask's backend does not call back for a task that failed.
-        if hasattr(job, "add_done_callback"):
-            job.add_done_callback(tell_error)
+        self._pool.backend.submit(self._batch(call), callback=done)
 
     def _batch(self, call: Call) -> BatchedCalls:
         return BatchedCalls([(*call, {})], self._pool.nested)
@@ -197,8 +190,8 @@ class _ThreadEngine(Engine):
 
     def end_workers(self) -> None:
         with _lock:
-            if _threads.get(self.workers) is self._pool:
-                del _threads[self.workers]
+            if _kept.get(self.workers) is self._pool:
+                del _kept[self.workers]
                 self._pool.kept = False
                 self._pool.backend._pool.grow(self.workers)  # for the other maps that are on it
 
@@ -249,7 +242,8 @@ class _ProcessEngine(Engine):
 
     def look_after(self) -> None:
         executor: Any = self._pool.backend._workers
-        died = not executor._flags.shutdown and _loky.has_dead_workers(executor)
+        workers = list(executor._processes.values())
+        died = not executor._flags.shutdown and any(it.exitcode is not None for it in workers)
         if died and self._ailing is executor:
             _loky.free(executor)
         self._ailing = executor if died else None  # joblib may be about to notice
@@ -267,8 +261,12 @@ class _DaskEngine(Engine):
             self._open.discard(told)
             done(out)
 
+        def failed(future: Any) -> None:  # of which the backend does not tell
+            if future.exception() is not None:
+                told(future.exception())
+
         self._open.add(told)
-        super().submit(call, told)
+        self._pool.backend.submit(self._batch(call), callback=told).add_done_callback(failed)
 
     def release(self) -> None:
         try:
@@ -386,16 +384,10 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
 
 def close_idle(kind: str, workers: int) -> None:
     """Close the pool of worker threads of this size, or our hold on joblib's pool, if unused."""
-    global _processes
+    which = workers if kind == "threads" else kind
     with _lock:
-        pool = _threads.get(workers) if kind == "threads" else _processes
-        if pool is None or pool.users:
-            return
-        if kind == "threads":
-            del _threads[workers]
-        else:
-            _processes = None
-        pool.close()
+        if which in _kept and not _kept[which].users:
+            _kept.pop(which).close()
 
 
 def _context() -> tuple[Any, int | None]:
@@ -426,40 +418,35 @@ def _inside_joblib() -> bool:
 
 
 def _thread_pool(workers: int) -> _Pool:
-    pool = _threads.pop(workers, None)
+    pool = _kept.pop(workers, None)
     if pool is None:
-        idle = [size for size, pool in _threads.items() if not pool.users]
+        idle = [it for it, pool in _kept.items() if it != "processes" and not pool.users]
         for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
-            _threads.pop(size).close()
+            _kept.pop(size).close()
         pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
         pool.backend._pool = Threads(workers)
-    _threads[workers] = pool  # the latest used comes last
+    _kept[workers] = pool  # the latest used comes last
     return pool
 
 
 def _process_pool(workers: int, context: Any) -> _Pool:
     """Share joblib's own pool of processes, and resize it only when nobody uses it."""
-    global _processes
     settings = _loky_settings(context)
     current = reusable_executor._executor
     open_now = current is not None and not current._flags.shutdown
     busy = open_now and current._pending_work_items
     size = current._max_workers if busy else max(workers, 2)
-    pool = _processes
+    pool = _kept.get("processes")
     if pool is None or pool.settings != settings:
         if pool is not None and not pool.users:
             pool.close()
         elif pool is not None:
             pool.kept = False
-        own = LokyBackend(
-            nesting_level=0,
-            inner_max_num_threads=settings["inner_max_num_threads"],
-            **settings["backend_kwargs"],
-        )
-        if _processes is None and multiprocessing.parent_process() is not None:
+        own = LokyBackend(nesting_level=0, **settings["backend"])
+        if pool is None and multiprocessing.parent_process() is not None:
             # A child of multiprocessing joins its own children before loky ends them.
             Finalize(None, _shut_down, exitpriority=100)
-        _processes = pool = _Pool(own, size, settings)
+        _kept["processes"] = pool = _Pool(own, size, settings)
     elif not open_now:
         pool.open(size)  # without closing it, which would take it from the maps that use it
     elif not pool.users and (pool.backend._workers is not current or current._max_workers != size):
@@ -477,18 +464,17 @@ def _loky_settings(context: Any) -> dict[str, Any]:
     """Whatever of joblib's context joblib itself hands to the workers it starts."""
     config = getattr(joblib.parallel._backend, "config", default_parallel_config)
     settings = {key: config[key] for key in ("max_nbytes", "mmap_mode", "temp_folder", "verbose")}
-    own = type(context) is LokyBackend
-    settings["inner_max_num_threads"] = context.inner_max_num_threads if own else None
-    settings["backend_kwargs"] = context.backend_kwargs if own else {}
+    its = context if type(context) is LokyBackend else _no_context[0]
+    settings["backend"] = its.backend_kwargs | {"inner_max_num_threads": its.inner_max_num_threads}
     return settings
 
 
 def _forget() -> None:
     """Let go, in a forked child, of the pools that stayed with the parent."""
-    global _lock, _processes, _threads, _lent, _left_behind
+    global _lock, _kept, _lent, _left_behind
     # Kept alive: collecting them would write to the parent's pipes.
-    _left_behind = (_processes, _threads, _lent, reusable_executor._executor)
-    _lock, _processes, _threads, _lent = threading.RLock(), None, {}, {}
+    _left_behind = (_kept, _lent, reusable_executor._executor)
+    _lock, _kept, _lent = threading.RLock(), {}, {}
     reusable_executor._executor = None
     reusable_executor._executor_lock = threading.RLock()
 

@@ -3,7 +3,7 @@ loky's executor of worker processes, as joblib opens it: how it starts, breaks, 
 
 ::
 
-    starts   deaf_to_interrupts, fill_streams     breaks   lost, when_gone, has_dead_workers, free
+    starts   deaf_to_interrupts, fill_streams     breaks   lost, when_gone, free
     works    straight, resize                     ends     end, leave_with
 
 Together with :mod:`._engine` the only place that leans on what joblib does not export.
@@ -41,9 +41,6 @@ THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
 
 LEAVE = 2.0
 """Seconds that workers have to end when the program does, unless a thread still needs them."""
-
-NOT_SENT = (LookupError, ImportError, AttributeError, NotImplementedError, OSError, ValueError)
-"""What there is where a task cannot go straight to a worker."""
 
 PIPE = 1 << 20
 """Bytes that a pipe to or from the workers should hold; what fits into it waits for nobody."""
@@ -107,8 +104,8 @@ def deaf_to_interrupts() -> Iterator[None]:
 class _Bell:
     """What wakes loky's manager thread; silent where the caller's thread does its work."""
 
-    def __init__(self, bell: Any) -> None:
-        self._bell = bell
+    def __init__(self, bell: Any, able: bool) -> None:
+        self._bell, self.able = bell, able
         self.muted = threading.local()
 
     def wakeup(self) -> None:
@@ -127,15 +124,13 @@ def straight(executor: Any) -> Iterator[None]:
         _ring(executor)  # loky did before the workers started, and may not know of them
         return
     if not isinstance(bell, _Bell):
-        bell = executor._executor_manager_thread_wakeup = _Bell(bell)
-        _widen(executor._call_queue)
-        _widen(executor._result_queue)
+        bell = executor._executor_manager_thread_wakeup = _Bell(bell, _widen(executor))
     bell.muted.here = True
     try:
         yield
     finally:
         del bell.muted.here
-        if not _sent(executor):
+        if not (bell.able and _sent(executor)):
             _ring(executor)
 
 
@@ -148,14 +143,15 @@ def _ring(executor: Any) -> None:
 def _sent(executor: Any) -> bool:
     """Send the task that has waited longest, if it is ours and takes no waiting for room."""
     queue, waiting = executor._call_queue, executor._work_ids
-    # An error: none waits, the executor has ended, or this is not Linux.
-    with executor._shutdown_lock, waiting.mutex, suppress(*NOT_SENT):
-        if executor._flags.shutdown or queue._buffer or queue.full():
+    # No error is suppressed here: it could be what a signal's handler raises.
+    with executor._shutdown_lock, waiting.mutex:
+        if executor._flags.shutdown or queue._buffer or not waiting.queue or queue.full():
             return False
         task = waiting.queue[0]
         work = executor._pending_work_items[task]
+        calls = getattr(work.fn, "items", None)
         # A task of others may need more than pickle. Room is looked for when nobody can take it.
-        if work.fn.items[0][0] is run_in_process and queue._wlock.acquire(False):
+        if calls and calls[0][0] is run_in_process and queue._wlock.acquire(False):
             try:
                 message = pickle.dumps(process_executor._CallItem(task, work.fn, (), {}), 5)
                 if len(message) <= _room(queue) and queue._sem.acquire(False):
@@ -180,11 +176,18 @@ def _put(executor: Any, task: int, future: Any, message: bytes) -> None:
         raise
 
 
-def _widen(queue: Any) -> None:
-    with suppress(ImportError, AttributeError, OSError):  # not Linux; the user has many of them
+def _widen(executor: Any) -> bool:
+    """Have the pipes hold more, and tell whether it can be seen how much there is room for."""
+    with suppress(ImportError, AttributeError, NotImplementedError, OSError):  # not Linux
         import fcntl
 
-        fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, PIPE)
+        executor._call_queue.full()
+        _room(executor._call_queue)
+        for queue in executor._call_queue, executor._result_queue:
+            with suppress(OSError):  # the user has many of them
+                fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, PIPE)
+        return True
+    return False
 
 
 def _room(queue: Any) -> int:
@@ -240,11 +243,6 @@ def when_gone(executor: Any, call: Callable[[], None]) -> None:
         threading.Thread(target=wait, daemon=True).start()
     except RuntimeError:  # the interpreter ends
         call()
-
-
-def has_dead_workers(executor: Any) -> bool:
-    """Tell whether there are dead workers that loky has not noticed yet."""
-    return any(process.exitcode is not None for process in list(executor._processes.values()))
 
 
 def free(executor: Any) -> None:

@@ -64,10 +64,6 @@ class Segment:
             os.close(low)
         self.name = name_of(self.fd)
 
-    def write(self, parts: Sequence[Any]) -> tuple[int, ...]:
-        """Write the parts of a value; return their sizes in bytes."""
-        return _write(self.fd, parts)
-
     def read(self, sizes: Sequence[int]) -> Any:
         """Return the value whose parts have these sizes, copied out of the segment."""
         # A mapping would keep a file descriptor open for as long as the caller keeps an array.
@@ -169,7 +165,7 @@ def pack(pieces: list[Any], folder: str | None) -> tuple[Packed, Segment | None]
         except (OSError, AttributeError):  # O_TMPFILE is Linux's
             continue
         try:
-            return (segment.name, segment.write(pieces)), segment
+            return (segment.name, _write(segment.fd, pieces)), segment
         except OSError:  # no room
             segment.close()
     return in_message(pieces), None

@@ -45,9 +45,7 @@ class Threads:
             self.close()
             raise
 
-    def apply_async(
-        self, func: Callable[[], Any], args: tuple[()], callback: Callable[[Any], None], **_: Any
-    ) -> None:
+    def apply_async(self, func: Callable[[], Any], args: Any, callback: Any, **_: Any) -> None:
         """Have a worker call `func`, which returns what it should raise, and then `callback`."""
         self._tasks.put((func, callback))
 

@@ -337,11 +337,9 @@ def _nothing(begin: float, index: int | None, told: Exception, error: BaseExcept
     return b"", 0, perf_counter() - begin, _failure(told, index, _UNSEEN, error)
 
 
-def _failure(
-    error: BaseException, index: int | None, item: Any, shown: BaseException | None = None
-) -> Failure:
+def _failure(error: BaseException, index: int | None, item: Any, shown: Any = None) -> Failure:
     """Describe an `error` to raise, and the one whose traceback is to be `shown` with it."""
-    shown = shown or error
+    shown = error if shown is None else shown
     trace = shown.__traceback__
     trace = trace and (trace.tb_next or trace)  # without this module's own frame
     carried: Any = error

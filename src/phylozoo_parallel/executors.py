@@ -110,7 +110,7 @@ class _Executor:
         PhyloZooTypeError, PhyloZooValueError
             At the call, for arguments other than these.
         """
-        return self._start(func, iterable, chunksize, star=False)
+        return self._start(func, iterable, chunksize)
 
     def starmap(
         self, func: Callable[..., R], iterable: Iterable[Arguments], chunksize: int | None = None
@@ -166,7 +166,7 @@ class _Executor:
         PhyloZooTypeError, PhyloZooValueError
             At the call, for arguments other than these.
         """
-        return self._start(func, iterable, chunksize, star=False, ordered=False)
+        return self._start(func, iterable, chunksize, ordered=False)
 
     def starmap_unordered(
         self, func: Callable[..., R], iterable: Iterable[Arguments], chunksize: int | None = None
@@ -205,19 +205,12 @@ class _Executor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(
-        self,
-        func: Callable[..., R],
-        iterable: Iterable[Any],
-        chunksize: int | None,
-        star: bool,
-        ordered: bool = True,
-    ) -> Iterator[R]:
+    def _start(self, func: Any, iterable: Any, size: Any, **how: bool) -> Iterator[Any]:
         items = _checks.map_arguments(func, iterable)
-        size = _checks.chunk_size(chunksize)
-        options = self._options._replace(chunksize=size) if size else self._options
+        size = _checks.chunk_size(size)
+        options = self._options._replace(chunksize=size or self._options.chunksize, **how)
         total = _checks.length(iterable)
-        if star:
+        if options.star:
             items = _checks.call_arguments(items)
         with_workers = None
         if self._kind:
@@ -225,14 +218,14 @@ class _Executor:
 
             with_workers = _engine.open_engine(self._kind, self._wanted)
         if with_workers is None:  # the sequential backend, or inside a worker
-            results = _one_by_one(func, items, star)
+            results = _one_by_one(func, items, options.star)
             # A worker's map shows no bar of its own.
             bar = _progress.bar(not self._kind and options.progress, total, results)
             return results if bar is None else iter(bar)
         # The first time, workers are starting by now.
         import phylozoo_parallel._dispatch as _dispatch
 
-        return _dispatch.start(with_workers, func, items, total, options, star, ordered)
+        return _dispatch.start(with_workers, func, items, total, options)
 
 
 class SequentialExecutor(_Executor):
