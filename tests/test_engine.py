@@ -440,6 +440,7 @@ class TestStraightToTheWorkers:
                     list(executor.map(abs, [-1, 2]))
             except TimeoutError as error:
                 print(error)
+            writer.send_bytes = send
             print(list(executor.map(abs, [-1, 2])))
             """,
             timeout=20,

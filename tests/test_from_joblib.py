@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -111,7 +112,8 @@ class TestWhatEndsEarly:
         assert self.now() == self.before
 
     def test_a_generator_of_joblibs(self):
-        results = Parallel(n_jobs=2, return_as="generator")(delayed(pid)(x) for x in range(1000))
+        calls = (delayed(pid)(x) for x in itertools.count())
+        results = Parallel(n_jobs=2, return_as="generator")(calls)
         next(results)
         with pytest.warns(UserWarning, match="cancelled"):
             results.close()
