@@ -8,13 +8,14 @@ from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
 from benchmarks.report import ratios
+from benchmarks.rows import FLOOR
 
 GREY = "#555555"
 
 
 def draw(file, rows, results):
     """
-    Draw the ratios of every timed row on a logarithmic scale.
+    Draw the ratios to rivals of every timed row on a logarithmic scale.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def draw(file, rows, results):
         (height, rival, ratio, target)
         for height, row in enumerate(lines)
         for ours, rival, _, _, ratio, target in ratios(row, results[row.name])
-        if ours == "ours"
+        if ours == "ours" and rival != FLOOR
     ]
     names = list(dict.fromkeys(rival for _, rival, _, _ in points))
     colours = dict(zip(names, pyplot.get_cmap("tab10").colors, strict=False))

@@ -2,6 +2,8 @@
 
 import random
 import statistics
+from functools import partial
+from operator import itemgetter
 from queue import SimpleQueue
 from time import perf_counter
 
@@ -25,9 +27,10 @@ def bare(kind="processes", size=1):
         queue, chunks = SimpleQueue(), range(0, len(items), size)
         for at in chunks:
             calls = [(func, (item,), {}) for item in items[at : at + size]]
-            backend.submit(BatchedCalls(calls, nested), callback=queue.put)
-        outs = [queue.get() for _ in chunks]
-        return [result for out in outs for result in backend.retrieve_result_callback(out)]
+            done = partial(lambda at, out: queue.put((at, out)), at)
+            backend.submit(BatchedCalls(calls, nested), callback=done)
+        outs = sorted((queue.get() for _ in chunks), key=itemgetter(0))
+        return [result for _, out in outs for result in backend.retrieve_result_callback(out)]
 
     return run
 
@@ -35,11 +38,11 @@ def bare(kind="processes", size=1):
 def compare(maps, func, items, turns, warm=1):
     """Run the maps in turn, and print their medians beside that of the first."""
     seconds = {name: [] for name in maps}
-    expected = sorted(map(func, items))
+    expected = list(map(func, items))
     for turn in range(warm + turns):
         for name in random.sample(list(maps), len(maps)):
             begin = perf_counter()
-            assert sorted(maps[name](func, items)) == expected
+            assert list(maps[name](func, items)) == expected
             if turn >= warm:
                 seconds[name].append(perf_counter() - begin)
     medians = {name: statistics.median(times) for name, times in seconds.items()}

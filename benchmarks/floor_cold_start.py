@@ -21,6 +21,10 @@ PROGRAMS = {
         "from joblib import Parallel, delayed; "
         "results = Parallel(n_jobs=2)(delayed(abs)(item) for item in items)"
     ),
+    "loky": (
+        "from loky import get_reusable_executor; "
+        "results = list(get_reusable_executor(2).map(abs, items))"
+    ),
     "ours": (
         "from phylozoo_parallel import MultiprocessingExecutor; "
         "results = list(MultiprocessingExecutor(2).map(abs, items))"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks import memory, rivals, work
+from benchmarks import floor, floor_cold_start, floor_tiny, memory, rivals, work
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -110,10 +110,14 @@ def long_array(size):
     return numpy.arange(float(size))
 
 
+FLOOR = "bare joblib"
+"""The same work through ``joblib.Parallel`` with nothing around it; see the ``floor_*`` scripts."""
+
 UNEVEN = {
     "run": listed(work.spin),
-    "candidates": those(PROCESSES, "ours", "PhyloZoo", "joblib", "ProcessPoolExecutor", "mpire"),
-    "targets": {"joblib": 1.0, "PhyloZoo": 0.95},
+    "candidates": those(PROCESSES, "ours", "PhyloZoo", "joblib", "ProcessPoolExecutor", "mpire")
+    | {FLOOR: floor.bare},
+    "targets": {"joblib": 1.0, "PhyloZoo": 0.95, FLOOR: 1.1},
     "size": 400,
     "quick": 20,
     "repeat": 9,
@@ -125,8 +129,10 @@ ALL = [
         "x*x over a list of 200,000, processes",
         make=lambda size: list(range(size)),
         run=listed(work.square),
-        candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib") | IN_CHUNKS,
-        targets={"PhyloZoo": 0.9, "joblib": 0.06},
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib")
+        | IN_CHUNKS
+        | {FLOOR: floor_tiny.slices},
+        targets={"PhyloZoo": 0.9, "joblib": 0.06, FLOOR: 1.1},
         size=200_000,
         quick=2_000,
         repeat=15,
@@ -161,8 +167,8 @@ ALL = [
         "a map of 2 trivial items, processes",
         make=lambda size: list(range(size)),
         run=listed(work.square),
-        candidates=PROCESSES,
-        targets={"joblib": 0.1, "loky": 1.0},
+        candidates=PROCESSES | {FLOOR: floor.bare},
+        targets={"joblib": 0.1, "loky": 1.0, FLOOR: 1.1},
         size=2,
         quick=2,
         repeat=300,
@@ -172,8 +178,8 @@ ALL = [
         "a map of 2 trivial items, threads",
         make=lambda size: list(range(size)),
         run=listed(work.square),
-        candidates=THREADS,
-        targets={"joblib": 0.03, "ThreadPoolExecutor": 3.0},
+        candidates=THREADS | {FLOOR: partial(floor.bare, "threads")},
+        targets={"joblib": 0.03, "ThreadPoolExecutor": 3.0, FLOOR: 1.1},
         size=2,
         quick=2,
         repeat=300,
@@ -183,8 +189,9 @@ ALL = [
         "1,000 maps of 32 items of 1 ms, one after the other, processes",
         make=lambda size: [[0.001] * 32] * size,
         run=lambda map, maps: [list(map(work.spin, items)) for items in maps],
-        candidates=those(PROCESSES, "ours", "PhyloZoo", "ProcessPoolExecutor"),
-        targets={"PhyloZoo": 1.0},
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "ProcessPoolExecutor")
+        | {FLOOR: partial(floor.bare, size=4)},
+        targets={"PhyloZoo": 1.0, FLOOR: 1.1},
         size=1_000,
         quick=5,
         repeat=3,
@@ -290,20 +297,10 @@ ALL = [
         make=lambda size: list(range(size)),
         run=listed(abs),
         candidates={
-            "ours": lambda: rivals.fresh(
-                "from phylozoo_parallel import MultiprocessingExecutor; "
-                "results = list(MultiprocessingExecutor(2).map(abs, items))"
-            ),
-            "joblib": lambda: rivals.fresh(
-                "from joblib import Parallel, delayed; "
-                "results = Parallel(n_jobs=2)(delayed(abs)(item) for item in items)"
-            ),
-            "loky": lambda: rivals.fresh(
-                "from loky import get_reusable_executor; "
-                "results = list(get_reusable_executor(2).map(abs, items))"
-            ),
+            name: partial(rivals.fresh, program)
+            for name, program in floor_cold_start.PROGRAMS.items()
         },
-        targets={"joblib": 1.0},
+        targets={"joblib": 1.0, FLOOR: 1.1},
         size=2,
         quick=2,
         repeat=15,
