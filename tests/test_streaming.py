@@ -146,6 +146,22 @@ class TestInput:
         free.touch()  # before anything fails: the workers wait for it
         assert least <= ahead <= most
 
+    def test_whose_items_are_suddenly_long_in_coming_is_not_collected(self, workers):
+        """Though all that was measured tells that they are quickly read and quickly done."""
+        read = []
+
+        def source():
+            for i in range(122_000):
+                if i >= 120_000:
+                    time.sleep(0.002)
+                read.append(i)
+                yield i
+
+        for i in workers.map(abs, source()):
+            if i >= 120_000:
+                break
+        assert len(read) < 121_000
+
     def test_stays_where_it_is_while_nobody_reads(self, workers):
         read = []
         results = workers.map(abs, (read.append(i) or i for i in itertools.count()))

@@ -138,7 +138,7 @@ class _Map:
     def __post_init__(self) -> None:
         self.pid = os.getpid()
         self.kind, self.measured = _chunking.recall(self.transport.func, self.engine.pickles)
-        if self.total is None:  # who knows how long its items take to come
+        if self.total is None:  # there is no telling how many the workers have to share
             self.measured = _chunking.Measured()
         self.read = 0  # items taken from the input
         self.at = 0  # index of the next result to hand out
@@ -247,25 +247,27 @@ class _Map:
         chunk = self.again.popleft()
         size = self.size(len(chunk.items))
         if size < len(chunk.items):
-            rest = Chunk(chunk.first + size, chunk.items[size:], chunk.losses)
-            self.again.appendleft(rest)
+            self.again.appendleft(Chunk(chunk.first + size, chunk.items[size:], chunk.losses))
             chunk = Chunk(chunk.first, chunk.items[:size], chunk.losses)
         return chunk
 
     def take(self) -> Chunk:
-        """Read the next chunk from the input."""
+        """Read the next chunk from the input, or less where its items are long in coming."""
         size = self.size(0)
         items: list[Any] = []
         begin = monotonic()
+        end = begin + (float("inf") if self.options.chunksize else self.measured.target)
         try:
-            items.extend(islice(self.items, size))  # keeps what came before an error
+            while len(items) < size and monotonic() < end and not self.exhausted:
+                wanted = min(len(items) + STRIDE, size)
+                # Into a list that is there, to keep what comes before an error.
+                items.extend(islice(self.items, wanted - len(items)))
+                self.exhausted = len(items) < wanted
         except Exception as error:
             self.fail(self.read + len(items), error)
-        self.measured.reading = (monotonic() - begin) / size
-        chunk = Chunk(self.read, items)
-        self.exhausted = self.exhausted or len(items) < size
+        self.measured.reading = (monotonic() - begin) / max(len(items), 1)
         self.read += len(items)
-        return chunk
+        return Chunk(self.read - len(items), items)
 
     def send(self, chunk: Chunk) -> None:
         """Submit a chunk, or the part of it that can travel."""

@@ -203,14 +203,13 @@ def _run(task: Task) -> Failure | None:
     func, star, items, first, pace, results, wanted, note = task
     calls: Iterator[Any] = (starmap if star else map)(func, items)
     append = results.append
-    stop = len(items)
     budget, most = pace
     done, stride, took = 0, 1, QUICK
     now = begin = looked = perf_counter()
     try:
-        while done < stop:
+        while done < len(items):
             note(done, stride)
-            done = min(done + stride, stop)
+            done = min(done + stride, len(items))
             if took < stride * TRIVIAL:
                 results.extend(islice(calls, stride))
                 if len(results) < done:  # here a StopIteration ends the items without a trace
