@@ -350,7 +350,7 @@ class TestStraightToTheWorkers:
     def test_beside_tasks_of_others_that_need_more_than_pickle(self, run_script):
         done = run_script(
             """
-            import threading
+            from concurrent.futures import ThreadPoolExecutor
             from joblib import Parallel, delayed
             from phylozoo_parallel import MultiprocessingExecutor
 
@@ -367,52 +367,40 @@ class TestStraightToTheWorkers:
                     assert results == [x + step for x in range(40)]
                     results = Parallel(2)(delayed(lambda x: x + step)(x) for x in range(40))
                     assert results == [x + step for x in range(40)]
-                right.append(1)
 
             def ours():
                 for step in range(200):
                     assert list(MultiprocessingExecutor(2).map(abs, range(9), 1)) == list(range(9))
-                right.append(1)
 
             assert list(MultiprocessingExecutor(2).map(abs, [1])) == [1]
-            right = []
-            threads = [threading.Thread(target=run) for run in (theirs, ours, ours)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            print(len(right))
+            with ThreadPoolExecutor() as threads:
+                print(list(threads.map(lambda run: run(), [theirs, ours, ours])))
             """
         )
-        assert (done.stdout, done.stderr) == ("3\n", "")
+        assert (done.stdout, done.stderr) == ("[None, None, None]\n", "")
 
     def test_but_leave_a_place_to_loky_which_waits_for_it(self, run_script):
         """With no place left it would, for ever: it is loky's thread that reads results."""
         done = run_script(
             """
-            import threading, time
+            import time
+            from concurrent.futures import ThreadPoolExecutor
             from joblib.externals.loky import reusable_executor
             from phylozoo_parallel import MultiprocessingExecutor
 
-            def several():
-                results = MultiprocessingExecutor(2).map(bytes, [600_000] * 20, 1)
-                assert list(map(len, results)) == [600_000] * 20
-                right.append(1)
+            def several(size):
+                results = MultiprocessingExecutor(2).map(bytes, [size] * 20, 1)
+                return set(map(len, results))
 
-            right = []
             assert list(MultiprocessingExecutor(2).map(abs, [1, 2])) == [1, 2]
             queue = reusable_executor._executor._call_queue
             full = queue.full
             queue.full = lambda: (full(), time.sleep(0.1))[0]
-            threads = [threading.Thread(target=several) for _ in range(3)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            print(len(right))
+            with ThreadPoolExecutor() as threads:
+                print(list(threads.map(several, [600_000] * 3)))
             """
         )
-        assert (done.stdout, done.stderr) == ("3\n", "")
+        assert (done.stdout, done.stderr) == ("[{600000}, {600000}, {600000}]\n", "")
 
     def test_and_end_the_workers_when_a_signal_leaves_half_a_message(self, run_script):
         done = run_script(
