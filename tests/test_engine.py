@@ -18,6 +18,7 @@ import weakref
 from concurrent.futures.process import BrokenProcessPool
 from queue import SimpleQueue
 from types import SimpleNamespace
+from typing import ClassVar
 
 import cloudpickle
 import joblib.parallel
@@ -306,6 +307,15 @@ class TestLokysExecutor:
         )
 
 
+class WithItems:
+    """Looks a little like joblib's batches."""
+
+    items: ClassVar = {"first": 1}
+
+    def __call__(self):
+        return None
+
+
 class TestStraightToTheWorkers:
     """Tasks that fit into the pipe skip two of loky's threads."""
 
@@ -379,6 +389,16 @@ class TestStraightToTheWorkers:
         )
         assert (done.stdout, done.stderr) == ("[None, None, None]\n", "")
 
+    def test_behind_tasks_that_are_not_even_joblibs(self, processes):
+        assert list(processes.map(abs, [-1, 2])) == [1, 2]
+        executor = reusable_executor._executor
+        bell = executor._executor_manager_thread_wakeup
+        bell.muted.here = True  # loky's thread does not hear of the next one
+        theirs = [executor.submit(each) for each in (dict, WithItems())]
+        del bell.muted.here
+        assert list(processes.map(abs, [-1, 2])) == [1, 2]
+        assert [future.result() for future in theirs] == [{}, None]
+
     def test_but_leave_a_place_to_loky_which_waits_for_it(self, run_script):
         """With no place left it would, for ever: it is loky's thread that reads results."""
         done = run_script(
@@ -435,6 +455,43 @@ class TestStraightToTheWorkers:
         )
         assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
+    def test_and_free_the_pipe_when_a_signal_comes_as_it_is_taken(self, run_script):
+        done = run_script(
+            """
+            import signal, threading
+            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            def ring(*_):
+                raise TimeoutError("of the user's alarm")
+
+            class Taken:
+                def __init__(self, lock):
+                    self.release, self._semlock, self._lock = lock.release, lock._semlock, lock
+
+                def acquire(self, block):
+                    got = self._lock.acquire(block)
+                    if got and not block:  # as loky's thread does not ask
+                        signal.raise_signal(signal.SIGALRM)
+                    return got
+
+            signal.signal(signal.SIGALRM, ring)
+            executor = MultiprocessingExecutor(2)
+            assert list(executor.map(abs, [-1, 2])) == [1, 2]
+            queue = reusable_executor._executor._call_queue
+            lock, queue._wlock = queue._wlock, Taken(queue._wlock)
+            try:
+                while True:
+                    list(executor.map(abs, [-1, 2]))
+            except TimeoutError as error:
+                print(error)
+            queue._wlock = lock
+            print(list(executor.map(abs, [-1, 2])))
+            """,
+            timeout=20,
+        )
+        assert done.stdout == "of the user's alarm\n[1, 2]\n"
+
     def test_but_not_while_workers_start_whose_death_loky_has_to_notice(self, run_script):
         done = run_script(
             """
@@ -477,6 +534,34 @@ class TestThreads:
         assert sorted(met.get(timeout=10) for _ in range(3)) == [0, 1, 2]
         threads.close()
 
+    def test_two_maps_of_one_worker_do_not_wait_for_each_other(self):
+        meeting = threading.Barrier(2, timeout=10)
+        maps = [ThreadingExecutor(1).map(lambda _: meeting.wait(), [0]) for _ in range(2)]
+        assert sorted(result for results in maps for result in results) == [0, 1]
+
+    def test_that_hang_are_replaced_for_other_maps_each_time(self, run_script):
+        done = run_script(
+            """
+            import threading, time
+            from phylozoo_parallel import ThreadingExecutor
+
+            free = threading.Event()
+            other = ThreadingExecutor(2).map(lambda _: time.sleep(0.02), range(60), 1)
+            hanging = [
+                ThreadingExecutor(2, timeout=0.5).map(lambda _: free.wait(), [0, 1])
+                for _ in range(2)
+            ]
+            for results in hanging:
+                try:
+                    list(results)
+                except TimeoutError:
+                    print("late")
+            print(len(list(other)))
+            """,
+            timeout=20,
+        )
+        assert done.stdout == "late\nlate\n60\n"
+
     def test_hold_on_to_nothing_while_they_wait(self, wait_until):
         class Large:
             pass
@@ -498,19 +583,31 @@ class TestThreads:
 
             assert list(ThreadingExecutor(2).map(abs, [-1, 2])) == [1, 2]
             before = threading.active_count()
+            other = ThreadingExecutor(2).map(lambda item: item or time.sleep(0.5), range(60), 1)
             threading.stack_size(1 << 30)
-            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+
+            def limit(more):
+                with open("/proc/self/statm") as file:
+                    used = int(file.read().split()[0]) * resource.getpagesize()
+                resource.setrlimit(resource.RLIMIT_AS, (used + more, resource.RLIM_INFINITY))
+
+            limit(4 << 30)
             try:
                 ThreadingExecutor(100).map(abs, [-1, 2])
             except RuntimeError as error:
                 print(error)
             while threading.active_count() > before:
                 time.sleep(0.01)
-            print(list(ThreadingExecutor(2).map(abs, [-1, 2])))
+            limit(1 << 29)
+            try:  # one that hangs cannot be replaced, but the others go on
+                list(ThreadingExecutor(2, timeout=0.1).map(time.sleep, [60]))
+            except TimeoutError:
+                print("late")
+            print(len(list(other)))
             """,
             timeout=20,
         )
-        assert done.stdout == "can't start new thread\n[1, 2]\n"
+        assert done.stdout == "can't start new thread\nlate\n60\n"
 
     def test_are_not_waited_for_when_the_interpreter_is_gone(self, run_script):
         done = run_script(

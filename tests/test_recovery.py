@@ -386,24 +386,58 @@ def test_what_cannot_be_sent_again_is_an_error_and_no_early_end(method):
         list(run(lambda item: os._exit(1), [PickledOnce()]))
 
 
-def test_where_nobody_can_tell_who_died(run_script):
+@pytest.mark.parametrize("guilty", [3, 31, 32])
+def test_where_nobody_can_tell_who_died(run_script, guilty):
     """A program that ignores the end of its children learns no exit code."""
     run_script(
         """
-        import logging, os, signal
+        import logging, os, signal, sys, time
         from phylozoo_parallel import MultiprocessingExecutor, WorkerLostError
 
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
-        got = []
+        guilty, got = int(sys.argv[1]), []
+
+        def work(item):
+            time.sleep(0.01)
+            if item == guilty:
+                os._exit(7)
+            time.sleep(0.02)  # others are at work when it dies
+            return item
+
         try:
-            got.extend(MultiprocessingExecutor(2).map(
-                lambda item: os._exit(7) if item == 3 else item, range(6)
-            ))
+            for result in MultiprocessingExecutor(2).map(work, range(40)):
+                got.append(result)
         except WorkerLostError as error:
-            assert str(error).startswith("item 3 = 3: "), error
-            assert got == [0, 1, 2], got
+            assert str(error).startswith(f"item {guilty} = {guilty}: "), error
+            assert got == list(range(guilty)), got
         else:
             raise AssertionError(got)
-        """
+        """,
+        guilty,
     )
+
+
+def test_where_nobody_can_tell_what_a_worker_ran(run_script, tmp_path):
+    """Without memory to share it is not known, but what was never sent was not run."""
+    done = run_script(
+        """
+        import logging, os, pathlib, sys, time
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        del os.memfd_create
+        logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
+        died = pathlib.Path(sys.argv[1])
+
+        def work(item):
+            time.sleep(0.004)
+            if item == 61 and not died.exists():
+                died.touch()
+                os._exit(7)
+            return item
+
+        print(list(MultiprocessingExecutor(2).map(work, range(200))) == list(range(200)))
+        """,
+        tmp_path / "died",
+    )
+    assert done.stdout == "True\n"

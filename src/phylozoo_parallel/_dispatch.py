@@ -42,6 +42,9 @@ BUDGET = 3
 """Times over its due that a chunk may take, where its size was chosen here, before its worker
 hands back the rest."""
 
+BLOCK = 64
+"""Most items that are read from the input between two looks at the clock."""
+
 LEAST_WAIT = 0.005
 """Seconds between two looks at items that are over their time."""
 
@@ -230,7 +233,7 @@ class _Map:
     def room(self) -> bool:
         """Tell whether one more chunk may fly: there are more where they are soon done."""
         window, workers, flying = self.engine.window, self.engine.workers, len(self.flying)
-        if flying < window or workers == window or self.options.chunksize:
+        if flying < window or workers >= window or self.options.chunksize:
             return flying < window
         ahead = sum(len(chunk.items) for chunk in self.flying) * self.measured.seconds
         return flying < 2 * window and 0 < ahead < workers * _chunking.SECONDS
@@ -259,7 +262,7 @@ class _Map:
         end = begin + (float("inf") if self.options.chunksize else self.measured.target)
         try:
             while len(items) < size and monotonic() < end and not self.exhausted:
-                wanted = min(len(items) + STRIDE, size)
+                wanted = min(2 * len(items) or 1, len(items) + BLOCK, size)
                 # Into a list that is there, to keep what comes before an error.
                 items.extend(islice(self.items, wanted - len(items)))
                 self.exhausted = len(items) < wanted
@@ -295,10 +298,9 @@ class _Map:
         try:
             self.engine.submit(call, done)
         except Exception as error:
-            self.flying.discard(chunk)
             self.transport.landed(chunk)
-            chunk.close()
-            self.fail(chunk.first, error)
+            chunk.progress = None  # no worker ever had it
+            self.settle(chunk, error)
 
     def receive(self) -> None:
         """Wait for an outcome and take in all that are there."""

@@ -189,11 +189,11 @@ class _ThreadEngine(Engine):
         return True
 
     def end_workers(self) -> None:
-        with _lock:
+        with _lock, suppress(RuntimeError):  # the system has no more threads
             if _kept.get(self.workers) is self._pool:
                 del _kept[self.workers]
                 self._pool.kept = False
-                self._pool.backend._pool.grow(self.workers)  # for the other maps that are on it
+            self._pool.backend._pool.grow(self.workers)  # for the other maps that are on it
 
     def look_after(self) -> None:
         if sys.is_finalizing():
@@ -225,7 +225,7 @@ class _ProcessEngine(Engine):
             except _loky.LOST:
                 loss = _loky.lost(executor)
                 pool.open(executor._max_workers)
-                done(loss)
+                raise loss from None
             finally:
                 _here.busy = False
 
@@ -424,7 +424,7 @@ def _thread_pool(workers: int) -> _Pool:
         for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
             _kept.pop(size).close()
         pool = _Pool(BACKENDS["threading"](nesting_level=0), workers)
-        pool.backend._pool = Threads(workers)
+        pool.backend._pool = Threads(pool.workers)
     _kept[workers] = pool  # the latest used comes last
     return pool
 

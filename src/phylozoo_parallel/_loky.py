@@ -29,6 +29,7 @@ from typing import Any
 from joblib.externals.loky import process_executor, reusable_executor
 from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.backend.utils import kill_process_tree
+from joblib.parallel import BatchedCalls
 
 from phylozoo_parallel import _board
 from phylozoo_parallel._worker import run_in_process
@@ -143,37 +144,34 @@ def _ring(executor: Any) -> None:
 def _sent(executor: Any) -> bool:
     """Send the task that has waited longest, if it is ours and takes no waiting for room."""
     queue, waiting = executor._call_queue, executor._work_ids
-    # No error is suppressed here: it could be what a signal's handler raises.
-    with executor._shutdown_lock, waiting.mutex:
-        if executor._flags.shutdown or queue._buffer or not waiting.queue or queue.full():
-            return False
-        task = waiting.queue[0]
-        work = executor._pending_work_items[task]
-        calls = getattr(work.fn, "items", None)
-        # A task of others may need more than pickle. Room is looked for when nobody can take it.
-        if calls and calls[0][0] is run_in_process and queue._wlock.acquire(False):
-            try:
-                message = pickle.dumps(process_executor._CallItem(task, work.fn, (), {}), 5)
-                if len(message) <= _room(queue) and queue._sem.acquire(False):
-                    # The last place is for loky's thread: it looks for one, and then waits for it.
-                    if not queue.full():
-                        _put(executor, task, work.future, message)
-                        return True
-                    queue._sem.release()
-            finally:
-                queue._wlock.release()
-    return False
-
-
-def _put(executor: Any, task: int, future: Any, message: bytes) -> None:
     try:
-        future.set_running_or_notify_cancel()
-        executor._work_ids.queue.popleft()
-        executor._running_work_items.append(task)
-        executor._call_queue._writer.send_bytes(message)
+        with executor._shutdown_lock, waiting.mutex:
+            if executor._flags.shutdown or queue._buffer or not waiting.queue or queue.full():
+                return False
+            task = waiting.queue[0]
+            work = executor._pending_work_items[task]
+            # A task of others may need more than pickle.
+            calls = work.fn.items if isinstance(work.fn, BatchedCalls) else ()
+            if not calls or calls[0][0] is not run_in_process or not queue._wlock.acquire(False):
+                return False
+            message = pickle.dumps(process_executor._CallItem(task, work.fn, (), {}), 5)
+            # Here nobody else can take the room.
+            if len(message) <= _room(queue) and queue._sem.acquire(False):
+                # The last place is for loky's thread: it looks for one, and then waits for it.
+                if not queue.full():
+                    work.future.set_running_or_notify_cancel()
+                    waiting.queue.popleft()
+                    executor._running_work_items.append(task)
+                    queue._writer.send_bytes(message)
+                    return True
+                queue._sem.release()
+        return False
     except BaseException:  # of a signal's handler: half a message would be the end of the others
         _kill(list(executor._processes.values()))
         raise
+    finally:
+        if queue._wlock._semlock._is_mine():
+            queue._wlock.release()
 
 
 def _widen(executor: Any) -> bool:

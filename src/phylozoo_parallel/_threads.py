@@ -34,16 +34,16 @@ class Threads:
 
     def __init__(self, workers: int) -> None:
         self._tasks: SimpleQueue[Any] = SimpleQueue()
-        self.grow(workers)
-
-    def grow(self, workers: int) -> None:
-        """Start more workers."""
         try:
-            for _ in range(workers):
-                Thread(target=self._work, daemon=True).start()
+            self.grow(workers)
         except RuntimeError:
             self.close()
             raise
+
+    def grow(self, workers: int) -> None:
+        """Start more workers."""
+        for _ in range(workers):
+            Thread(target=self._work, daemon=True).start()
 
     def apply_async(self, func: Callable[[], Any], args: Any, callback: Any, **_: Any) -> None:
         """Have a worker call `func`, which returns what it should raise, and then `callback`."""
