@@ -39,7 +39,7 @@ SHARES = 1.5
 TRUSTED = 64
 """Items in a chunk at most, for what was only measured in an earlier map."""
 
-WEIGHED = 1 << 14
+WEIGHED = 1 << 15
 """The same, once it is known what such a chunk weighs in this map."""
 
 KEPT = 64
