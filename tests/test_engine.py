@@ -455,6 +455,29 @@ class TestStraightToTheWorkers:
         )
         assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
+    def test_and_leave_the_workers_alone_when_a_signal_comes_before(
+        self, processes, pool_pids, monkeypatch
+    ):
+        def ring(*_):
+            raise TimeoutError("of the user's alarm")
+
+        assert list(processes.map(abs, [-1, 2])) == [1, 2]
+        before = pool_pids()
+        monkeypatch.setattr(_loky, "_room", ring)
+        with pytest.raises(TimeoutError, match="alarm"):
+            list(itertools.chain.from_iterable(processes.map(abs, [1]) for _ in itertools.count()))
+        monkeypatch.undo()
+        assert list(processes.map(abs, [-1, 2])) == [1, 2]
+        assert pool_pids() == before
+
+    def test_but_not_of_an_executor_that_is_shut_down(self, processes):
+        assert list(processes.map(abs, [-1, 2])) == [1, 2]
+        executor = reusable_executor._executor
+        executor.shutdown()
+        assert executor._call_queue is None
+        assert not _loky._sent(executor)
+        assert list(processes.map(abs, [-1, 2])) == [1, 2]
+
     def test_and_free_the_pipe_when_a_signal_comes_as_it_is_taken(self, run_script):
         done = run_script(
             """

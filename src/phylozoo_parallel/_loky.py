@@ -144,19 +144,19 @@ def _ring(executor: Any) -> None:
 def _sent(executor: Any) -> bool:
     """Send the task that has waited longest, if it is ours and takes no waiting for room."""
     queue, waiting = executor._call_queue, executor._work_ids
-    try:
-        with executor._shutdown_lock, waiting.mutex:
-            if executor._flags.shutdown or queue._buffer or not waiting.queue or queue.full():
-                return False
-            task = waiting.queue[0]
-            work = executor._pending_work_items[task]
+    with executor._shutdown_lock, waiting.mutex:
+        if executor._flags.shutdown or queue._buffer or not waiting.queue or queue.full():
+            return False
+        work = executor._pending_work_items[task := waiting.queue[0]]
+        calls = work.fn.items if isinstance(work.fn, BatchedCalls) else ()
+        taken = begun = False
+        try:
             # A task of others may need more than pickle.
-            calls = work.fn.items if isinstance(work.fn, BatchedCalls) else ()
-            if not calls or calls[0][0] is not run_in_process or not queue._wlock.acquire(False):
-                return False
-            message = pickle.dumps(process_executor._CallItem(task, work.fn, (), {}), 5)
-            # Here nobody else can take the room.
-            if len(message) <= _room(queue) and queue._sem.acquire(False):
+            taken = bool(calls and calls[0][0] is run_in_process and queue._wlock.acquire(False))
+            if taken:
+                message = pickle.dumps(process_executor._CallItem(task, work.fn, (), {}), 5)
+                begun = len(message) <= _room(queue)  # which nobody else can take now
+            if begun and queue._sem.acquire(False):
                 # The last place is for loky's thread: it looks for one, and then waits for it.
                 if not queue.full():
                     work.future.set_running_or_notify_cancel()
@@ -165,13 +165,14 @@ def _sent(executor: Any) -> bool:
                     queue._writer.send_bytes(message)
                     return True
                 queue._sem.release()
-        return False
-    except BaseException:  # of a signal's handler: half a message would be the end of the others
-        _kill(list(executor._processes.values()))
-        raise
-    finally:
-        if queue._wlock._semlock._is_mine():
-            queue._wlock.release()
+        except BaseException:  # of a signal's handler
+            if begun:  # half a message would be the end of the others
+                _kill(list(executor._processes.values()))
+            raise
+        finally:
+            if taken or queue._wlock._semlock._is_mine():
+                queue._wlock.release()
+    return False
 
 
 def _widen(executor: Any) -> bool:

@@ -268,9 +268,7 @@ def _wanted_here(key: int, ticket: Ticket | None) -> bool:
 
 def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None]:
     board = _board.of(ticket[0]) if ticket else None
-    if board is None or cell is None:
-        return lambda done, running: None
-    return board.noter(cell)
+    return board.noter(cell) if board and cell is not None else lambda done, running: None
 
 
 def _let_go(key: int) -> None:
