@@ -425,7 +425,7 @@ class TestStraightToTheWorkers:
     def test_and_end_the_workers_when_a_signal_leaves_half_a_message(self, run_script):
         done = run_script(
             """
-            import signal, threading
+            import signal, struct, threading
             from joblib.externals.loky import reusable_executor
             from phylozoo_parallel import MultiprocessingExecutor
 
@@ -435,7 +435,7 @@ class TestStraightToTheWorkers:
             def send_half(message):
                 if threading.current_thread() is not threading.main_thread():
                     return send(message)  # it is loky's
-                writer._send(message[: len(message) // 2])
+                writer._send(struct.pack("!i", len(message)) + message[: len(message) // 2])
                 signal.raise_signal(signal.SIGALRM)
 
             signal.signal(signal.SIGALRM, ring)
