@@ -540,6 +540,21 @@ class TestStraightToTheWorkers:
 
 
 class TestThreads:
+    def test_get_every_chunk_from_joblibs_backend(self, monkeypatch, wait_until):
+        class Counting(ThreadingBackend):
+            submitted = 0
+
+            def submit(self, func, callback=None):
+                type(self).submitted += 1
+                return super().submit(func, callback)
+
+        before = threading.active_count()
+        monkeypatch.setitem(BACKENDS, "threading", Counting)
+        with ThreadingExecutor(17) as executor:  # a size whose pool is not open yet
+            assert list(executor.map(abs, range(10), 3)) == list(range(10))
+        assert Counting.submitted == 4
+        wait_until(lambda: threading.active_count() <= before)
+
     def test_run_what_is_left_and_end_when_closed(self, wait_until):
         before, ran = threading.active_count(), []
         threads = Threads(2)
