@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from phylozoo_parallel._chunking import (
+from phylozoo_parallel._map.chunking import (
     BYTES,
     GROWTH,
     LEAST_SECONDS,

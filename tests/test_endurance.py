@@ -3,7 +3,7 @@
 import endurance
 
 from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
-from phylozoo_parallel._transport import KEPT_REPLIES
+from phylozoo_parallel._transport.processes import KEPT_REPLIES
 
 DEATHS = 3
 

@@ -39,9 +39,9 @@ from phylozoo_parallel import (
     MultiprocessingExecutor,
     ParallelConfig,
     ThreadingExecutor,
-    _loky,
 )
-from phylozoo_parallel._threads import Threads
+from phylozoo_parallel._engines.thread_pool import Threads
+from phylozoo_parallel._loky import direct, start
 
 pytestmark = pytest.mark.core
 
@@ -273,7 +273,7 @@ class TestLokysExecutor:
     def test_names_its_threads(self, executor):
         executor.submit(abs, 1).result(60)
         names = {thread.name for thread in threading.enumerate()}
-        assert names >= _loky.THREADS
+        assert names >= start.THREADS
 
     def test_its_exit_hook_runs_after_one_that_is_registered_later(self, run_script):
         """It waits for what runs; ours ends that."""
@@ -322,11 +322,11 @@ class TestStraightToTheWorkers:
     def test_but_not_those_that_have_to_wait_for_room(self, processes, monkeypatch):
         assert list(processes.map(abs, range(4))) == list(range(4))
         queue = reusable_executor._executor._call_queue
-        put, room, fed, mine = queue.put, _loky._room, [], []
+        put, room, fed, mine = queue.put, direct._room, [], []
         monkeypatch.setattr(queue, "put", lambda *args, **kwargs: (fed.append(1), put(*args)))
         # Room that is seen without the lock may be gone with it.
         locked = queue._wlock._semlock._is_zero
-        monkeypatch.setattr(_loky, "_room", lambda queue: (mine.append(locked()), room(queue))[1])
+        monkeypatch.setattr(direct, "_room", lambda queue: (mine.append(locked()), room(queue))[1])
         for size in 1, 100_000:
             fed.clear()
             # Slow enough that no more fly than have a place.
@@ -337,17 +337,17 @@ class TestStraightToTheWorkers:
         fed.clear()
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE)
         assert list(processes.map(len, [bytes(10_000)] * 4, 1)) == [10_000] * 4
-        fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, _loky.PIPE)
+        fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, direct.PIPE)
         assert len(fed) == 4
 
     def test_as_many_as_the_pipe_has_room_for(self):
         """A message may waste nearly a page with its length, and one with its end."""
         queue, chance, sent = LokyContext().Queue(200), random.Random(0), []
-        assert _loky._widen(SimpleNamespace(_call_queue=queue, _result_queue=queue))
+        assert direct._widen(SimpleNamespace(_call_queue=queue, _result_queue=queue))
         os.set_blocking(queue._writer.fileno(), False)
         for _ in range(3000):
             size = chance.choice([1, 3000, 4092, 4093, 4097, 16_385, 20_000, 70_000])
-            if _loky._room(queue) >= size and queue._sem.acquire(False):
+            if direct._room(queue) >= size and queue._sem.acquire(False):
                 queue._writer.send_bytes(bytes(size))  # an error if it had to wait
                 sent.append(size)
             else:
@@ -463,7 +463,7 @@ class TestStraightToTheWorkers:
 
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
         before = pool_pids()
-        monkeypatch.setattr(_loky, "_room", ring)
+        monkeypatch.setattr(direct, "_room", ring)
         with pytest.raises(TimeoutError, match="alarm"):
             list(itertools.chain.from_iterable(processes.map(abs, [1]) for _ in itertools.count()))
         monkeypatch.undo()
@@ -475,7 +475,7 @@ class TestStraightToTheWorkers:
         executor = reusable_executor._executor
         executor.shutdown()
         assert executor._call_queue is None
-        assert not _loky._sent(executor)
+        assert not direct._sent(executor, lambda task: True)
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
 
     def test_and_free_the_pipe_when_a_signal_comes_as_it_is_taken(self, run_script):
@@ -521,9 +521,10 @@ class TestStraightToTheWorkers:
             import os, time
             from joblib import parallel_config
             from joblib.externals.loky import reusable_executor
-            from phylozoo_parallel import MultiprocessingExecutor, _engine
+            from phylozoo_parallel import MultiprocessingExecutor
+            from phylozoo_parallel._engines.processes import ProcessEngine
 
-            _engine._ProcessEngine.look_after = lambda engine: None  # it would notice, later
+            ProcessEngine.look_after = lambda engine: None  # it would notice, later
             with parallel_config("loky", idle_worker_timeout=0.5):
                 assert list(MultiprocessingExecutor(2).map(abs, [1, 2])) == [1, 2]
                 while reusable_executor._executor._processes:
@@ -746,16 +747,16 @@ class TestManyAtOnce:
         run_script(
             """
             import sys, threading
-            from phylozoo_parallel import _board
+            from phylozoo_parallel._shipping import board as page
             sys.setswitchinterval(1e-6)  # makes a race all but certain to show
 
             def take(key):
                 barrier.wait()
-                board = _board.own()
+                board = page.own()
                 tickets.append((key, *board.take_map(key)))
 
             for _ in range(300):
-                _board.forget()
+                page._forget()
                 barrier, tickets = threading.Barrier(8), []
                 threads = [threading.Thread(target=take, args=(key,)) for key in range(1, 9)]
                 for thread in threads:
@@ -763,7 +764,7 @@ class TestManyAtOnce:
                 for thread in threads:
                     thread.join()
                 assert len({ticket[1:] for ticket in tickets}) == 8
-                assert all(_board.of(name).wanted(slot, key) for key, name, slot in tickets)
+                assert all(page.of(name).wanted(slot, key) for key, name, slot in tickets)
             """
         )
 

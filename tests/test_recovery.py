@@ -12,11 +12,11 @@ import pytest
 from joblib.externals.loky import reusable_executor
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, WorkerLostError
-from phylozoo_parallel._board import Progress
-from phylozoo_parallel._checks import Options
-from phylozoo_parallel._loky import WorkersLost
-from phylozoo_parallel._recovery import salvage
-from phylozoo_parallel._transport import Chunk
+from phylozoo_parallel._chunk import Chunk
+from phylozoo_parallel._engines.base import WorkersLost
+from phylozoo_parallel._map.recovery import salvage
+from phylozoo_parallel._options import Options
+from phylozoo_parallel._shipping.board import Progress
 
 
 class TestSalvage:
@@ -335,11 +335,12 @@ def test_a_task_is_not_looked_for_in_the_pool_before_its_own(run_script):
     done = run_script(
         """
         import os, signal, threading, time
-        from phylozoo_parallel import MultiprocessingExecutor, _engine
+        from phylozoo_parallel import MultiprocessingExecutor
+        from phylozoo_parallel._engines import pools
 
         executor = MultiprocessingExecutor(2, retries=0)
         assert list(executor.map(abs, [-1, 2])) == [1, 2]
-        backend = _engine._kept["processes"].backend
+        backend = pools.kept["processes"].backend
         submit, before = backend.submit, backend._workers
 
         def wait_until(ready, seconds):

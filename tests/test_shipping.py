@@ -8,7 +8,9 @@ import time
 import joblib
 import pytest
 
-from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor, _shipping, _transport
+from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
+from phylozoo_parallel._shipping import memory, pickles
+from phylozoo_parallel._transport import processes as transport
 
 np = pytest.importorskip("numpy")
 pytestmark = pytest.mark.core
@@ -220,13 +222,13 @@ class TestWithoutSharedMemory:
 
 def test_joblibs_temp_folder_is_where_it_goes(tmp_path, monkeypatch):
     made = []
-    real = _shipping.Segment.__init__
+    real = memory.Segment.__init__
 
     def watch(self, folder=None):
         made.append(folder)
         real(self, folder)
 
-    monkeypatch.setattr(_shipping.Segment, "__init__", watch)
+    monkeypatch.setattr(memory.Segment, "__init__", watch)
     captured = np.ones(MEGABYTE)
     with joblib.parallel_config(backend="loky", temp_folder=str(tmp_path)):
         func = functools.partial(lambda a, b: a[0] + b, captured)
@@ -237,33 +239,33 @@ def test_joblibs_temp_folder_is_where_it_goes(tmp_path, monkeypatch):
 
 def test_small_functions_take_no_segment(processes, monkeypatch):
     list(processes.map(abs, range(4)))
-    _transport._replies.extend(_shipping.Segment() for _ in range(8))  # for large results
+    transport._replies.extend(memory.Segment() for _ in range(8))  # for large results
 
     def refuse(self, folder=None):
         raise AssertionError("a segment for a small function")
 
-    monkeypatch.setattr(_shipping.Segment, "__init__", refuse)
+    monkeypatch.setattr(memory.Segment, "__init__", refuse)
     assert list(processes.map(functools.partial(pow, 2), range(100))) == [2**n for n in range(100)]
 
 
 def test_other_machines_get_it_in_the_message():
     """A backend that joblib does not run on this machine sees no segment of ours."""
-    pieces = _shipping.parts(np.ones(MEGABYTE), __import__("pickle").dumps)
-    packed = _shipping.in_message(pieces)
+    pieces = pickles.parts(np.ones(MEGABYTE), __import__("pickle").dumps)
+    packed = pickles.in_message(pieces)
     assert isinstance(packed, list)
-    back = _shipping.unpack(packed)
+    back = pickles.unpack(packed)
     assert back.flags.writeable
     assert (back == 1).all()
 
 
 def test_a_segment_that_became_something_else_is_not_opened(tmp_path):
-    segment = _shipping.Segment()
+    segment = memory.Segment()
     path, device, inode = segment.name
     with pytest.raises(FileNotFoundError, match="no longer"):
-        _shipping.opened((path, device, inode + 1), os.O_RDONLY)
+        memory.opened((path, device, inode + 1), os.O_RDONLY)
     segment.close()
     with pytest.raises(FileNotFoundError):
-        _shipping.opened((path, device, inode), os.O_RDONLY)
+        memory.opened((path, device, inode), os.O_RDONLY)
 
 
 def test_a_megabyte_a_result_in_flight_is_all_that_threads_hold():
@@ -277,13 +279,13 @@ def test_many_maps_at_once_leave_few_files_open(processes):
     assert [list(one) for one in maps] == [list(range(50))] * 30
     names = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     held = sum("memfd:phylozoo-parallel" in name for name in names)
-    assert held <= _transport.KEPT_REPLIES + 8
+    assert held <= transport.KEPT_REPLIES + 8
 
 
 @needs_memfd
 def test_segments_are_the_users_alone_and_have_no_name(tmp_path):
     for folder in None, str(tmp_path):
-        segment = _shipping.Segment(folder)
+        segment = memory.Segment(folder)
         found = os.fstat(segment.fd)
         assert found.st_mode & 0o777 == 0o600
         assert found.st_nlink == 0
@@ -294,12 +296,12 @@ def test_segments_are_the_users_alone_and_have_no_name(tmp_path):
 
 @needs_memfd
 def test_a_link_in_the_place_of_a_segment_is_not_followed(tmp_path):
-    segment = _shipping.Segment()
-    _shipping._write(segment.fd, [b"ours"])
+    segment = memory.Segment()
+    segment.write([b"ours"])
     theirs = tmp_path / "theirs"
     theirs.write_bytes(b"theirs")
     link = tmp_path / "link"
     link.symlink_to(theirs)
     with pytest.raises(FileNotFoundError, match="no longer what it was"):
-        _shipping.opened((str(link), *segment.name[1:]), os.O_RDONLY)
+        memory.opened((str(link), *segment.name[1:]), os.O_RDONLY)
     segment.close()

@@ -11,8 +11,8 @@ from phylozoo_parallel import (
     PhyloZooTypeError,
     PhyloZooValueError,
     ThreadingExecutor,
-    _board,
 )
+from phylozoo_parallel._shipping import board
 
 
 def sleeps(item):
@@ -139,7 +139,7 @@ def test_a_refused_map_holds_nothing():
     import joblib
 
     def held():
-        return len(os.listdir("/proc/self/fd")), len(_board.own()._free_slots)
+        return len(os.listdir("/proc/self/fd")), len(board.own()._free_slots)
 
     def capturing(item, large=bytes(1 << 20)):
         return item

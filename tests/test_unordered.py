@@ -7,7 +7,9 @@ from collections import Counter
 
 import pytest
 
-from phylozoo_parallel import ThreadingExecutor, _engine
+from phylozoo_parallel import ThreadingExecutor
+from phylozoo_parallel._engines import pools
+from phylozoo_parallel._engines.threads import IDLE_THREAD_POOLS
 
 pytestmark = pytest.mark.core
 
@@ -82,8 +84,8 @@ class TestClose:
         sizes = range(11, 20)
         for n in sizes:
             assert list(ThreadingExecutor(n).map(abs, [-1])) == [1]
-        kept = [size for size in _engine._kept if size != "processes"]
-        assert kept == list(sizes)[-_engine.IDLE_THREAD_POOLS :]
+        kept = [size for size in pools.kept if size != "processes"]
+        assert kept == list(sizes)[-IDLE_THREAD_POOLS:]
 
     def test_maps_in_progress_go_on(self, workers):
         results = workers.map(abs, itertools.count(), 1)

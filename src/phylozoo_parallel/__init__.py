@@ -12,10 +12,10 @@ from phylozoo_parallel.config import ParallelConfig
 from phylozoo_parallel.errors import PhyloZooTypeError, PhyloZooValueError
 from phylozoo_parallel.executors import (
     MultiprocessingExecutor,
-    ParallelExecutor,
     SequentialExecutor,
     ThreadingExecutor,
 )
+from phylozoo_parallel.protocol import ParallelExecutor
 
 if TYPE_CHECKING:
     from phylozoo_parallel.lost import WorkerLostError as WorkerLostError

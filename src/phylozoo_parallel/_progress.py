@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import Any
 
+from phylozoo_parallel._worker.run import here
 from phylozoo_parallel.errors import wrong_type
 
 _everywhere: ContextVar[bool | str] = ContextVar("progress", default=False)
@@ -68,8 +68,7 @@ def progress(wanted: bool | str = True) -> Iterator[None]:
 def bar(wanted: bool | str, total: int | None, results: Iterable[Any] | None = None) -> Any:
     """Return an open bar over `results`; None where none is wanted, and inside workers."""
     wanted = wanted or _everywhere.get()
-    worker = sys.modules.get("phylozoo_parallel._worker")
-    if not wanted or (worker and worker.here.kind):
+    if not wanted or here.kind:
         return None
     from tqdm.auto import tqdm
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from phylozoo_parallel import _checks, executors
+from phylozoo_parallel import _options, executors
 from phylozoo_parallel.backend import ParallelBackend
 from phylozoo_parallel.errors import PhyloZooValueError
+from phylozoo_parallel.protocol import ParallelExecutor
 
 DEFAULTS: dict[str, Any] = {"retries": 1, "timeout": None, "progress": False}
 """Of the options that PhyloZoo does not have; they show where they are something else."""
@@ -90,7 +91,7 @@ class ParallelConfig:
         self.progress = progress
         self.get_executor()
 
-    def get_executor(self) -> executors.ParallelExecutor:
+    def get_executor(self) -> ParallelExecutor:
         """
         Make an executor with these settings; making one is cheap and starts nothing.
 
@@ -111,7 +112,7 @@ class ParallelConfig:
             return executors.ThreadingExecutor(self.n_jobs, **options)
         if backend is ParallelBackend.MULTIPROCESSING:
             return executors.MultiprocessingExecutor(self.n_jobs, **options)
-        return executors.SequentialExecutor(progress=_checks.options(**options).progress)
+        return executors.SequentialExecutor(progress=_options.options(**options).progress)
 
     def __repr__(self) -> str:
         shown = {"backend": getattr(self.backend, "value", self.backend), "n_jobs": self.n_jobs}

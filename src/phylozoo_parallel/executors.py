@@ -1,66 +1,16 @@
-"""The executor protocol and the three executors."""
+"""The three executors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from phylozoo_parallel import _checks, _progress
+from phylozoo_parallel import _options, _progress
+from phylozoo_parallel.protocol import Arguments
 
 T = TypeVar("T")
 R = TypeVar("R")
 E = TypeVar("E", bound="_Executor")
-
-Arguments = Iterable[Any]
-"""The arguments of one call in a starmap."""
-
-
-class ParallelExecutor(Protocol):
-    """What an executor is: anything with these two methods."""
-
-    def map(
-        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
-    ) -> Iterator[R]:
-        """
-        Apply `func` to each item.
-
-        Parameters
-        ----------
-        func : Callable[[T], R]
-            Called with one item.
-        iterable : Iterable[T]
-            The items; may be endless.
-        chunksize : int or None, optional
-            Items that travel to a worker together. By default None (backend chooses).
-
-        Returns
-        -------
-        Iterator[R]
-            The results, in the order of the items.
-        """
-        ...
-
-    def starmap(
-        self, func: Callable[..., R], iterable: Iterable[Arguments], chunksize: int | None = None
-    ) -> Iterator[R]:
-        """
-        Apply `func` to the unpacked arguments of each item.
-
-        Parameters
-        ----------
-        func : Callable[..., R]
-            Called with the values of one item as its arguments.
-        iterable : Iterable[Iterable[Any]]
-            Tuples of arguments; may be endless.
-        chunksize : int or None, optional
-            Items that travel to a worker together. By default None (backend chooses).
-
-        Returns
-        -------
-        Iterator[R]
-            The results, in the order of the items.
-        """
-        ...
 
 
 def _one_by_one(func: Callable[..., R], items: Iterator[Any], star: bool) -> Iterator[R]:
@@ -76,7 +26,7 @@ class _Executor:
     _kind = ""
     """Of the workers; empty where there are none."""
     _wanted: int | None = None
-    _options: _checks.Options
+    _options: _options.Options
 
     def map(
         self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
@@ -206,26 +156,26 @@ class _Executor:
         self.close()
 
     def _start(self, func: Any, iterable: Any, size: Any, **how: bool) -> Iterator[Any]:
-        items = _checks.map_arguments(func, iterable)
-        size = _checks.chunk_size(size)
+        items = _options.map_arguments(func, iterable)
+        size = _options.chunk_size(size)
         options = self._options._replace(chunksize=size or self._options.chunksize, **how)
-        total = _checks.length(iterable)
+        total = _options.length(iterable)
         if options.star:
-            items = _checks.call_arguments(items)
+            items = _options.call_arguments(items)
         with_workers = None
         if self._kind:
-            import phylozoo_parallel._engine as _engine
+            from phylozoo_parallel._engines import choose
 
-            with_workers = _engine.open_engine(self._kind, self._wanted)
+            with_workers = choose.open_engine(self._kind, self._wanted)
         if with_workers is None:  # the sequential backend, or inside a worker
             results = _one_by_one(func, items, options.star)
             # A worker's map shows no bar of its own.
             bar = _progress.bar(not self._kind and options.progress, total, results)
             return results if bar is None else iter(bar)
         # The first time, workers are starting by now.
-        import phylozoo_parallel._dispatch as _dispatch
+        from phylozoo_parallel._map import loop
 
-        return _dispatch.start(with_workers, func, items, total, options)
+        return loop.start(with_workers, func, items, total, options)
 
 
 class SequentialExecutor(_Executor):
@@ -251,7 +201,7 @@ class SequentialExecutor(_Executor):
     size = 1
 
     def __init__(self, *, progress: bool | str = False) -> None:
-        self._options = _checks.options(None, 1, None, progress)
+        self._options = _options.options(None, 1, None, progress)
 
 
 class _WorkerExecutor(_Executor):
@@ -266,17 +216,17 @@ class _WorkerExecutor(_Executor):
         timeout: float | None = None,
         progress: bool | str = False,
     ) -> None:
-        self._wanted = _checks.worker_count(n_jobs)
-        self._options = _checks.options(chunksize, retries, timeout, progress)
+        self._wanted = _options.worker_count(n_jobs)
+        self._options = _options.options(chunksize, retries, timeout, progress)
 
     @property
     def n_jobs(self) -> int:
         """Number of workers that a map started here and now would use."""
         if self._wanted is not None and self._wanted > 0:
             return self._wanted
-        from phylozoo_parallel import _engine
+        from phylozoo_parallel._engines import choose
 
-        return _engine.worker_count(self._kind, self._wanted)
+        return choose.worker_count(self._kind, self._wanted)
 
     size = n_jobs  # the name under which samplers ask a pool for it
 
@@ -287,9 +237,9 @@ class _WorkerExecutor(_Executor):
         Never required. Worker threads end; worker processes are joblib's and stay for its next
         call. A later map works.
         """
-        from phylozoo_parallel import _engine
+        from phylozoo_parallel._engines import choose
 
-        _engine.close_idle(self._kind, self.n_jobs)
+        choose.close_idle(self._kind, self.n_jobs)
 
 
 class ThreadingExecutor(_WorkerExecutor):

@@ -131,9 +131,9 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int) -> int:
     return max(int(size), 1)
 
 
-def recall(func: Callable[..., Any], pickles: bool) -> tuple[Hashable, Measured]:
+def recall(func: Callable[..., Any], way: Hashable) -> tuple[Hashable, Measured]:
     """
-    Return a key for a function, and what its latest map measured.
+    Return a key for a function on this way to workers, and what its latest map measured.
 
     It may be far off for other items: few go into a chunk on its word, and a worker hands back
     the rest of a chunk that takes long.
@@ -143,8 +143,8 @@ def recall(func: Callable[..., Any], pickles: bool) -> tuple[Hashable, Measured]
     what: Any = func if isinstance(func, BuiltinFunctionType) else type(func)
     if isinstance(func, FunctionType):
         what = func.__code__
-    latest = _latest.get((what, pickles)) or Measured()
-    return (what, pickles), Measured(latest.seconds, latest.nbytes, largest=latest.largest)
+    latest = _latest.get((what, way)) or Measured()
+    return (what, way), Measured(latest.seconds, latest.nbytes, largest=latest.largest)
 
 
 def keep(key: Hashable, measured: Measured) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -25,7 +24,8 @@ from functools import lru_cache
 from time import monotonic_ns
 from typing import NamedTuple
 
-from phylozoo_parallel._shipping import Name, Segment, name_of, opened
+from phylozoo_parallel._shipping import memory
+from phylozoo_parallel._shipping.memory import Name, Segment
 
 MAPS = 4096
 """Maps of a process that can be called off at the same time; others run to their end."""
@@ -58,12 +58,12 @@ class Board:
 
     Parameters
     ----------
-    fd : int
-        The page's file descriptor.
+    page : mmap
+        Of `SIZE` bytes.
     """
 
-    def __init__(self, fd: int) -> None:
-        words = memoryview(mmap.mmap(fd, SIZE)).cast("Q")
+    def __init__(self, page: mmap.mmap) -> None:
+        words = memoryview(page).cast("Q")
         self.keys, self.cells = words[:MAPS], words[MAPS:]
 
     def wanted(self, slot: int, key: int) -> bool:
@@ -101,11 +101,8 @@ class OwnBoard(Board):
 
     def __init__(self) -> None:
         self._segment = Segment()
-        os.ftruncate(self._segment.fd, SIZE)
-        super().__init__(self._segment.fd)
+        super().__init__(self._segment.share(SIZE))
         self.name = self._segment.name
-        self._pipe = os.pipe()
-        self.lifeline = name_of(self._pipe[0])
         self._free_slots = list(range(MAPS))
         # The longest free comes first: a worker about to be killed may write to its cell yet.
         self._free_cells = deque(self._every_cell)
@@ -158,29 +155,18 @@ def own() -> OwnBoard | None:
 @lru_cache(maxsize=8)
 def of(name: Name) -> Board | None:
     """Return a worker's view of its caller's board; None if it may not look."""
-    with suppress(OSError), open(opened(name, os.O_RDWR), "r+b", buffering=0) as page:
-        return Board(page.fileno())
+    with suppress(OSError):
+        return Board(memory.shared(name, SIZE))
     return None
 
 
-def hang_on(lifeline: Name) -> None:
-    """
-    Have the kernel kill this worker when its caller is gone, whatever runs here then.
-
-    Code that spins without the interpreter's lock let go of keeps every thread from looking.
-    """
-    import fcntl  # where there is a lifeline, there is this
-
-    with suppress(OSError):
-        fd = opened(lifeline, os.O_RDONLY)
-        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
-
-
-def forget() -> None:
+def _forget() -> None:
     """Leave the board to the parent, in a forked child: maps of before write to a copy."""
     global _own, _lock
     if _own is not None:
         _own.keys = memoryview(bytearray(_own.keys)).cast("Q")
     _own, _lock = None, threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

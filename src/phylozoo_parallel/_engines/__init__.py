@@ -1,0 +1,1 @@
+"""Where chunks run: one file a kind of engine, and what chooses between them."""

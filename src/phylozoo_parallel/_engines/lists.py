@@ -1,0 +1,35 @@
+"""On a backend of joblib that only takes whole calls: one list call a window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phylozoo_parallel._engines.base import Done
+from phylozoo_parallel._engines.streaming import StreamingEngine
+from phylozoo_parallel._transport.base import Call
+from phylozoo_parallel._worker.run import Outcome
+
+
+class ListEngine(StreamingEngine):
+    """Collects what is submitted, and runs it in one call of the ``Parallel``."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._waiting: list[tuple[Any, Done]] = []
+
+    def submit(self, call: Call, done: Done) -> None:
+        """Have a call wait for the next flush."""
+        self._waiting.append(((*call, {}), done))
+
+    def flush(self) -> None:
+        """Run what was submitted, and wait for all of it."""
+        calls, self._waiting = self._waiting, []
+        if calls:
+            with self._pool.calling:  # a Parallel takes one call at a time
+                outs = self._pool.parallel([call for call, _ in calls])
+            for (_, done), out in zip(calls, outs, strict=True):
+                done(out)
+
+    def outcome(self, out: Outcome) -> Outcome:
+        """Return what a worker returned."""
+        return out

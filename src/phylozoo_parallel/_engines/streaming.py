@@ -1,0 +1,55 @@
+"""On any backend of joblib that takes tasks one at a time: the user's own, Ray, Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from phylozoo_parallel._engines import pools
+from phylozoo_parallel._engines.base import Done, Engine
+from phylozoo_parallel._engines.pools import Pool
+from phylozoo_parallel._loky.start import LEAK_LIMIT
+from phylozoo_parallel._transport.base import Call, Transport
+from phylozoo_parallel._transport.processes import ToMachine, ToProcess
+from phylozoo_parallel._worker.run import Outcome
+
+
+class StreamingEngine(Engine):
+    """
+    Submits each chunk to the backend of an open ``Parallel``.
+
+    Parameters
+    ----------
+    pool : Pool
+    workers : int
+        Of the map; the pool may have more.
+    """
+
+    def __init__(self, pool: Pool, workers: int) -> None:
+        self.workers = workers
+        # On a pool of another size the window is what keeps this map to its share of it.
+        self.window = 2 * workers if workers == pool.workers else workers
+        self.name = type(pool.backend).__name__
+        self._pool = pool
+        pool.users.add(self)
+
+    def transport(self, func: Callable[..., Any], star: bool) -> Transport:
+        """Return what carries the chunks of a map of this function to these workers."""
+        if self._pool.local:
+            return ToProcess(func, star, self._pool.folder, LEAK_LIMIT)
+        return ToMachine(func, star)
+
+    def submit(self, call: Call, done: Done) -> None:
+        """Have a call run in a worker; `done` gets what :meth:`outcome` takes."""
+        self._pool.backend.submit(self._pool.task(call), callback=done)
+
+    def outcome(self, out: Any) -> Outcome:
+        """Return what a worker returned, or raise what kept it from doing so."""
+        if isinstance(out, BaseException):  # WorkersLost, or what Dask says of a failed task
+            raise out
+        outcome: Outcome = self._pool.backend.retrieve_result_callback(out)[0]
+        return outcome
+
+    def release(self) -> None:
+        """End this map's use."""
+        pools.release(self._pool, self)

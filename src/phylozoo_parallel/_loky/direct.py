@@ -1,0 +1,129 @@
+"""
+The direct path: a task goes from the caller's thread into the workers' pipe.
+
+loky hands a task from the caller to its manager thread, from there to the thread that feeds the
+pipe, and so to a worker: two changes of thread, which cost a short map more than its work. Where
+the pipe has room, this writes the message itself, under loky's own locks and in loky's own order.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from joblib.externals.loky import process_executor
+
+from phylozoo_parallel._loky.exit import kill
+from phylozoo_parallel._loky.start import deaf_to_interrupts
+
+PIPE = 1 << 20
+"""Bytes that a pipe to or from the workers should hold; what fits into it waits for nobody."""
+
+
+class _Bell:
+    """What wakes loky's manager thread; silent where the caller's thread does its work."""
+
+    def __init__(self, bell: Any, able: bool) -> None:
+        self._bell, self.able = bell, able
+        self.muted = threading.local()
+
+    def wakeup(self) -> None:
+        """Ring, unless this thread has muted it."""
+        if not hasattr(self.muted, "here"):
+            self._bell.wakeup()
+
+
+@contextmanager
+def sending(executor: Any, ours: Callable[[Any], bool]) -> Iterator[None]:
+    """
+    Have a task that is submitted in this context skip two threads of loky.
+
+    Parameters
+    ----------
+    executor : loky's executor
+    ours : callable
+        Tells whether a task needs no more than pickle.
+    """
+    bell = executor._executor_manager_thread_wakeup
+    if bell is None or len(executor._processes) < executor._max_workers:
+        with deaf_to_interrupts():
+            yield
+        _ring(executor)  # loky did before the workers started, and may not know of them
+        return
+    if not isinstance(bell, _Bell):
+        bell = executor._executor_manager_thread_wakeup = _Bell(bell, _widen(executor))
+    bell.muted.here = True
+    try:
+        yield
+    finally:
+        del bell.muted.here
+        if not (bell.able and _sent(executor, ours)):
+            _ring(executor)
+
+
+def _ring(executor: Any) -> None:
+    with executor._shutdown_lock:
+        if not executor._flags.shutdown:
+            executor._executor_manager_thread_wakeup.wakeup()
+
+
+def _sent(executor: Any, ours: Callable[[Any], bool]) -> bool:
+    """Send the task that has waited longest, if it is ours and takes no waiting for room."""
+    queue, waiting = executor._call_queue, executor._work_ids
+    with executor._shutdown_lock, waiting.mutex:
+        if executor._flags.shutdown or queue._buffer or not waiting.queue or queue.full():
+            return False
+        work = executor._pending_work_items[task := waiting.queue[0]]
+        taken = begun = False
+        try:
+            taken = ours(work.fn) and queue._wlock.acquire(False)
+            if taken:
+                message = pickle.dumps(process_executor._CallItem(task, work.fn, (), {}), 5)
+                begun = len(message) <= _room(queue)  # which nobody else can take now
+            if begun and queue._sem.acquire(False):
+                # The last place is for loky's thread: it looks for one, and then waits for it.
+                if not queue.full():
+                    work.future.set_running_or_notify_cancel()
+                    waiting.queue.popleft()
+                    executor._running_work_items.append(task)
+                    queue._writer.send_bytes(message)
+                    return True
+                queue._sem.release()
+        except BaseException:  # of a signal's handler
+            if begun:  # half a message would be the end of the others
+                kill(list(executor._processes.values()))
+            raise
+        finally:
+            if taken or queue._wlock._semlock._is_mine():
+                queue._wlock.release()
+    return False
+
+
+def _widen(executor: Any) -> bool:
+    """Have the pipes hold more, and tell whether it can be seen how much there is room for."""
+    with suppress(ImportError, AttributeError, NotImplementedError, OSError):  # not Linux
+        import fcntl
+
+        executor._call_queue.full()
+        _room(executor._call_queue)
+        for queue in executor._call_queue, executor._result_queue:
+            with suppress(OSError):  # the user has many of them
+                fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, PIPE)
+        return True
+    return False
+
+
+def _room(queue: Any) -> int:
+    """Return how long a message the pipe of a queue takes at once, if nobody else writes to it."""
+    import fcntl
+    import termios
+
+    used = int.from_bytes(fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)), sys.byteorder)
+    # A pipe holds pages, and each message two that are not full.
+    wasted = 2 * mmap.PAGESIZE * (queue.qsize() + 1)
+    return int(fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ) - used - wasted)

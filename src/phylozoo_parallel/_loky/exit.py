@@ -1,0 +1,72 @@
+"""How loky's worker processes end: at once, or with the program."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from queue import Empty
+from time import monotonic
+from typing import Any
+
+from joblib.externals.loky import process_executor, reusable_executor
+from joblib.externals.loky.backend.utils import kill_process_tree
+
+LEAVE = 2.0
+"""Seconds that workers have to end when the program does, unless a thread still needs them."""
+
+
+def leave_with(executor: Any) -> None:
+    """Have :func:`_leave` run before loky's own hook, which it registers with each executor."""
+    if not hasattr(executor, "leaves"):
+        threading._register_atexit(_leave)  # type: ignore[attr-defined]
+        executor.leaves = True
+
+
+def _leave() -> None:
+    """
+    End, with the program, its workers: loky's own hook would wait for whatever they do.
+
+    A worker that dies while it waits for work takes the lock of the queue with it, and the
+    others never hear that they may go; one that dies while it answers leaves loky reading.
+    """
+    executor: Any = reusable_executor._executor
+    manager = getattr(executor, "_executor_manager_thread", None)
+    if manager is None:
+        return
+    workers, pending = list(executor._processes.values()), executor._pending_work_items
+    threads = set(threading.enumerate()) - {threading.main_thread(), manager}
+    if pending and all(thread.daemon for thread in threads):
+        kill(workers)  # nobody will read what they still do
+    answers = executor._result_queue._writer
+    process_executor._global_shutdown = True  # as loky's hook does
+    with executor._shutdown_lock:
+        executor._executor_manager_thread_wakeup.wakeup()
+    end = monotonic() + LEAVE
+    while manager.is_alive() and (
+        monotonic() < end or (pending and all(worker.is_alive() for worker in workers))
+    ):
+        manager.join(0.05)
+    if manager.is_alive():
+        kill(workers)
+        answers.close()  # the last end of the pipe: loky reads no further
+        manager.join(LEAVE)
+
+
+def kill(workers: list[Any]) -> None:
+    for worker in workers:
+        kill_process_tree(worker)
+
+
+def end(executor: Any) -> None:
+    """End all workers at once."""
+    # First what waits in line: loky's thread would stumble over it.
+    with suppress(Empty):
+        while True:
+            executor._work_ids.get_nowait()
+    executor.terminate(kill_workers=True)  # cleans up, unlike shutdown
+
+
+def terminate() -> None:
+    """End joblib's executor, where there is one."""
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.terminate()

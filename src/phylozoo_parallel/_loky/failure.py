@@ -1,0 +1,67 @@
+"""How loky's pool breaks: who died, when the others are gone, and what frees loky itself."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from typing import Any
+
+from joblib.externals.loky import process_executor
+
+LOST = (BrokenProcessPool, process_executor.ShutdownExecutorError)
+"""What loky raises for the tasks of a pool whose workers are gone."""
+
+
+def ended(executor: Any) -> dict[int, str] | None:
+    """
+    Tell which workers of a broken executor have ended by themselves, and how, by their pid.
+
+    Returns
+    -------
+    dict or None
+        None where nobody can tell: the program reaps its children itself, or ignores SIGCHLD.
+    """
+    workers = list(executor._processes.items())
+    codes = {pid: _ending(code) for pid, it in workers if (code := it.exitcode) is not None}
+    return codes or (None if executor._flags.broken else {})
+
+
+def when_gone(executor: Any, call: Callable[[], None]) -> None:
+    """Call when the workers of a broken executor are gone: until then they begin what is left."""
+    manager = executor._executor_manager_thread
+
+    def wait() -> None:
+        if manager is not None:
+            manager.join()
+        call()
+
+    try:
+        threading.Thread(target=wait, daemon=True).start()
+    except RuntimeError:  # the interpreter ends
+        call()
+
+
+def free(executor: Any) -> None:
+    """
+    Free loky from waiting for the rest of what a dead worker was sending.
+
+    Nothing else ends that wait, as the pipe is open in this process too. With zeros for the
+    rest, what arrives cannot be unpickled, and loky takes the executor for broken.
+    """
+    pipe, room = executor._result_queue._writer.fileno(), select.poll()
+    room.register(pipe, select.POLLOUT)
+    with suppress(OSError):  # loky has closed it
+        while not executor._flags.broken and room.poll(1000):
+            os.write(pipe, bytes(select.PIPE_BUF))
+
+
+def _ending(code: int) -> str:
+    """Describe an exit code; a negative one is the number of a signal."""
+    with suppress(ValueError):
+        return f"exit code {code}, {signal.Signals(-code).name}"
+    return f"exit code {code}"

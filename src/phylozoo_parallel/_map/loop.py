@@ -1,0 +1,336 @@
+"""
+One map: items into chunks, chunks to an engine, outcomes back into ordered results.
+
+::
+
+    caller's thread                                engine               worker
+    items ──► chunks ──► submit, up to the window ──────────────────────► run a chunk
+    results ◄── in order ◄── outcomes ◄── queue ◄── callback: put ◄────── outcome
+
+Everything but the callback's ``put`` happens in the thread that calls ``map`` or ``next``.
+What to do next is for :mod:`.state` to say; this does it, waits, and tells what came of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Generator, Iterator
+from itertools import islice
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+from phylozoo_parallel import _progress
+from phylozoo_parallel._chunk import Chunk, UnpicklableItem
+from phylozoo_parallel._engines.base import Engine, WorkersLost
+from phylozoo_parallel._map import chunking
+from phylozoo_parallel._map.results import Results, rebuilt
+from phylozoo_parallel._map.state import Failed, Read, State
+from phylozoo_parallel._options import Options
+from phylozoo_parallel._shipping.board import Progress
+from phylozoo_parallel._transport.base import Transport
+from phylozoo_parallel.errors import PhyloZooValueError, line
+
+BLOCK = 64
+"""Most items that are read from the input between two looks at the clock."""
+
+LEAST_WAIT = 0.005
+"""Seconds between two looks at items that are over their time."""
+
+WATCH = 1.0
+"""Seconds without an outcome after which the engine is looked after."""
+
+UNREAD = "results were never read, and not all items did run; use list(...) to run them"
+"""The warning for a map whose iterator is dropped unread."""
+
+_log = logging.getLogger("phylozoo_parallel")
+
+
+def start(
+    engine: Engine, func: Any, items: Iterator[Any], total: int | None, options: Options
+) -> Results:
+    """
+    Start a map and return its results.
+
+    Parameters
+    ----------
+    engine : Engine
+        Released when the map ends.
+    func : callable
+        Called with an item, or with the values of an item if `options.star`.
+    items : Iterator
+        The input.
+    total : int or None
+        The input's length where it has one: a hint for the size of chunks.
+    options : Options
+        What the user chose.
+
+    Returns
+    -------
+    Results
+        An iterator; its first chunks are on their way. Closing or dropping it ends the map.
+
+    Raises
+    ------
+    pickle.PicklingError
+        The function has to go to another process and cannot be pickled.
+    PhyloZooValueError
+        There is a time limit, and no way to see how long an item runs.
+    """
+    transport: Transport | None = None
+    try:
+        transport = engine.transport(func, options.star)
+        if options.timeout is not None and not (engine.limits_time and transport.watches):
+            raise PhyloZooValueError(
+                "timeout needs worker threads, or worker processes of loky on Linux; "
+                "leave it None for other engines"
+            )
+        key, measured = chunking.recall(func, type(transport))
+        state = State(options, total, engine.workers, engine.window, measured)
+        loop = _Loop(engine, transport, items, state, _progress.Bar(options.progress, total))
+        chunks = loop.run(key)
+    except BaseException:
+        if transport:
+            transport.end(set())
+        engine.release()
+        raise
+    next(chunks)
+    return Results.of(chunks, loop.stop)
+
+
+class _Loop:
+    """Drives a map's state with an engine, in the caller's thread alone but for :meth:`stop`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        transport: Transport,
+        items: Iterator[Any],
+        state: State,
+        bar: _progress.Bar,
+    ) -> None:
+        self._engine = engine
+        self._transport = transport
+        self._items = items
+        self._state = state
+        self._bar = bar
+        self._options = state.options
+        self._pid = os.getpid()
+        self._stopped = False
+        self._queue: SimpleQueue[tuple[Chunk, Any] | None] = SimpleQueue()
+
+    def stop(self) -> None:
+        """Have the map end; called in any thread."""
+        self._stopped = True
+        self._queue.put(None)  # wakes who waits
+
+    def run(self, key: Any) -> Generator[list[Any], None, None]:
+        """
+        Yield an empty list when the work has begun, then the results of chunk after chunk.
+
+        Parameters
+        ----------
+        key : hashable
+            Under which the measurements are kept for the next map of this function.
+        """
+        begin, failed = monotonic(), None
+        try:
+            self._fill()
+            self._engine.flush()
+            try:
+                yield []  # and wait for the first ``next``
+            except GeneratorExit:  # which never comes
+                if not self._stopped and not self._all_ran():
+                    warnings.warn(UNREAD, RuntimeWarning, stacklevel=2)
+                raise
+            while not self._stopped:
+                if not self._state.ready():
+                    self._fill()
+                    if self._state.flying:
+                        self._receive()
+                    elif not self._state.ready():  # sending may have failed
+                        return
+                    continue
+                found = self._state.take()
+                if isinstance(found, Failed):
+                    failed = found
+                    break
+                self._fill()
+                results = self._values(found)
+                self._state.handed_out(len(results))
+                yield results
+        except KeyboardInterrupt:
+            self._engine.end_workers()
+            raise
+        finally:
+            self._end(key, monotonic() - begin)
+        if failed is not None:
+            try:
+                raise failed.error
+            finally:
+                del failed, found  # the error's traceback holds this frame
+
+    def _all_ran(self) -> bool:
+        return self._state.exhausted and self._queue.qsize() >= len(self._state.flying)
+
+    def _end(self, key: Any, seconds: float) -> None:
+        state, engine = self._state, self._engine
+        self._transport.end(state.flying)
+        engine.release()
+        state.clear()
+        self._queue = SimpleQueue()  # without what comes too late
+        self._bar.close()
+        chunking.keep(key, state.measured)
+        counts = engine.name, state.read, state.sent, engine.workers, seconds
+        _log.debug("%s: %d items in %d chunks on %d workers in %.3f s", *counts)
+
+    def _fill(self) -> None:
+        """Send chunks until the window is full, the input ends or too much is piled up."""
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "the results of a map of the parent process cannot be read in a forked child, "
+                "which its workers do not answer; start another map in the child"
+            )
+        while (step := self._state.todo()) is not None:
+            chunk = self._read(step) if isinstance(step, Read) else step
+            if chunk.items:
+                self._send(chunk)
+
+    def _read(self, wanted: Read) -> Chunk:
+        """Read the next chunk from the input, or less where its items are long in coming."""
+        items: list[Any] = []
+        failed: Exception | None = None
+        begin = monotonic()
+        end = begin + wanted.seconds
+        try:
+            while len(items) < wanted.size and monotonic() < end and not self._state.exhausted:
+                most = min(2 * len(items) or 1, len(items) + BLOCK, wanted.size)
+                # Into a list that is there, to keep what comes before an error.
+                items.extend(islice(self._items, most - len(items)))
+                self._state.exhausted = len(items) < most
+        except Exception as error:
+            failed = error
+        return self._state.took(items, monotonic() - begin, failed)
+
+    def _send(self, chunk: Chunk) -> None:
+        """Submit a chunk, or the part of it that can travel."""
+        state, transport = self._state, self._transport
+        try:
+            call = transport.call(chunk, state.pace())
+        except UnpicklableItem as found:
+            good, reason = found.args
+            index = chunk.first + good
+            message = f"item {index} could not be pickled: {line(reason)}"
+            state.fail(index, pickle.PicklingError(message), reason)
+            if good:
+                self._send(Chunk(chunk.first, chunk.items[:good], chunk.losses))
+            return
+        put, landed, sent = self._queue.put, transport.landed, monotonic()
+
+        def done(out: Any) -> None:
+            landed(chunk, monotonic() - sent)
+            put((chunk, out))
+
+        state.sending(chunk)
+        try:
+            self._engine.submit(call, done)
+        except Exception as error:
+            landed(chunk, 0.0)
+            chunk.progress = None  # no worker ever had it
+            self._settle(chunk, error)
+
+    def _receive(self) -> None:
+        """Wait for an outcome and take in all that are there."""
+        self._engine.flush()
+        timeout, wait = self._options.timeout, WATCH
+        if timeout is not None:
+            left = [progress.since + timeout - monotonic() for _, progress in self._running()]
+            wait = min(wait, timeout, *left)
+        try:
+            came = self._queue.get(timeout=max(wait, LEAST_WAIT))
+            while came is not None:
+                self._settle(*came)
+                came = None if self._queue.empty() else self._queue.get()
+        except Empty:
+            self._engine.look_after()
+        if timeout is not None:
+            late = [it for it in self._running() if monotonic() - it[1].since > timeout]
+            if late:
+                self._give_up(*min(late, key=lambda it: it[0].first))
+
+    def _running(self) -> list[tuple[Chunk, Progress]]:
+        """Return the chunks that workers run, and how far they are."""
+        flying = [chunk for chunk in self._state.flying if not chunk.late]
+        looks = [(chunk, self._transport.look(chunk)) for chunk in flying]
+        return [(chunk, progress) for chunk, progress in looks if progress and progress.since]
+
+    def _give_up(self, chunk: Chunk, progress: Progress) -> None:
+        """End the map because an item of a chunk takes too long."""
+        if self._engine.give_up(chunk, progress):
+            return
+        self._state.flying.remove(chunk)
+        self._state.late(chunk, progress)
+        self._accept(chunk, chunk.results[: progress.done], progress.done)
+
+    def _settle(self, chunk: Chunk, out: Any) -> None:
+        """Tell the state what came of a chunk: results, an error, or what is left to do of it."""
+        state = self._state
+        if chunk not in state.flying:
+            return
+        state.flying.remove(chunk)
+        try:
+            results, done, seconds, failure = self._engine.outcome(out)
+        except WorkersLost as loss:
+            chunk.close()
+            state.lost(chunk, loss)
+            return
+        except Exception as error:  # of a scheduler, which knows nothing of items
+            chunk.close()
+            if hasattr(error, "add_note"):
+                error.add_note(f"{chunk} of the map did not come back")
+            state.fail(chunk.first, error)
+            return
+        items = chunk.items
+        try:
+            self._accept(chunk, results, done)
+        except Exception as error:
+            self._one_by_one(chunk, error)
+            return
+        if done:
+            state.measured.add(done, seconds, chunk.nbytes, chunk.away)
+        first = chunk.first + done
+        if failure is None:
+            if not done:
+                state.fail(first, RuntimeError(f"item {first} was called off"))
+            elif done < len(items):
+                state.rest(Chunk(first, items[done:]))
+        elif failure.item is None and len(items) > 1:
+            state.singles(chunk.first, items)  # to learn which of them it is
+        else:
+            state.fail(first, rebuilt(failure, self._transport.error(failure.error)))
+
+    def _accept(self, chunk: Chunk, results: Any, done: int) -> None:
+        """Keep the results of a chunk until it is their turn."""
+        self._transport.accept(chunk, results, done)
+        if done:
+            self._bar.update(done)
+            self._state.came(chunk)
+
+    def _values(self, chunk: Chunk) -> Any:
+        """Return the results of a finished chunk; where they cannot be read, run it anew."""
+        try:
+            return self._transport.values(chunk)
+        except Exception as error:
+            self._one_by_one(chunk, error)
+            return []
+
+    def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
+        """Find the result that cannot be unpickled."""
+        if len(chunk.items) > 1:
+            self._state.singles(chunk.first, chunk.items)
+            return
+        message = f"the result of item {chunk.first} could not be unpickled: {line(error)}"
+        self._state.fail(chunk.first, pickle.UnpicklingError(message), error)

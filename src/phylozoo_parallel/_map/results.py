@@ -1,0 +1,95 @@
+"""What the caller holds of a map: an iterator of results, and the errors that it raises."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+from phylozoo_parallel._worker.run import Failure
+from phylozoo_parallel.errors import WorkerTraceback
+
+
+class Results(chain[Any]):
+    """The results of a map, one by one: flattened in C from the lists of its chunks."""
+
+    _chunks: _Chunks
+
+    @classmethod
+    def of(cls, chunks: Generator[list[Any], None, None], stop: Callable[[], None]) -> Results:
+        """
+        Return the results in the lists of a generator.
+
+        Parameters
+        ----------
+        chunks : Generator of list
+        stop : callable
+            Has the generator end soon, when it runs in another thread.
+        """
+        steps = _Chunks(chunks, stop)
+        results: Any = cls.from_iterable(steps)
+        results._chunks = steps
+        return results  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """
+        End the map; what has not begun does not run.
+
+        It may be called in any thread; a ``next`` that waits in another thread ends, too.
+        """
+        self._chunks.close()
+        deque(self, maxlen=0)  # what is left of the latest chunk
+
+
+class _Chunks:
+    """A generator that can be closed in one thread while it runs in another."""
+
+    def __init__(self, chunks: Generator[list[Any], None, None], stop: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._stop = stop
+        self._turn = threading.RLock()
+        self._closed = False
+
+    def __iter__(self) -> _Chunks:
+        return self
+
+    def __next__(self) -> list[Any]:
+        with self._turn:
+            if self._closed:
+                self._chunks.close()
+            return next(self._chunks)
+
+    def close(self) -> None:
+        self._closed = True
+        self._stop()
+        if self._turn.acquire(blocking=False):
+            try:
+                with suppress(ValueError):  # it runs: this is a signal's handler, say
+                    self._chunks.close()
+            finally:
+                self._turn.release()
+
+
+def rebuilt(failure: Failure, error: Any) -> BaseException:
+    """
+    Return the exception of a worker, as the caller shall see it.
+
+    Parameters
+    ----------
+    failure : Failure
+    error : BaseException or None
+        Unpacked from it; None where that was not possible.
+    """
+    if not isinstance(error, BaseException):
+        message = f"{failure.where}: {failure.line} (this exception itself could not be pickled)"
+        error = RuntimeError(message)
+    put = BaseException.__setattr__  # a frozen dataclass refuses its own
+    put(error, "__cause__", WorkerTraceback(f"{failure.trace}{failure.where}"))
+    put(error, "__traceback__", None)
+    if hasattr(error, "add_note"):
+        put(error, "__notes__", [*getattr(error, "__notes__", ()), failure.where])
+    raised: BaseException = error
+    return raised

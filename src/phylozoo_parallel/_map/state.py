@@ -1,0 +1,229 @@
+"""
+The state of one map: it takes events, and says what to do next.
+
+::
+
+    took, sent, came back, was lost, took too long ──► State ──► todo(): read or send this
+                                                             └─► ready(), take(): hand this out
+
+Nothing here waits, reads a clock or knows a thread: :mod:`.loop` does, and tells.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from phylozoo_parallel._chunk import Chunk
+from phylozoo_parallel._engines.base import WorkersLost
+from phylozoo_parallel._map import chunking, recovery
+from phylozoo_parallel._map.chunking import Measured
+from phylozoo_parallel._options import Options
+from phylozoo_parallel._shipping.board import Progress
+from phylozoo_parallel._worker.run import STRIDE, Pace
+from phylozoo_parallel.lost import WorkerLostError
+
+PILE = 64 << 20
+"""Bytes of finished work, items and results, that may wait behind a slow item."""
+
+BUDGET = 3
+"""A worker returns the rest of an automatically sized chunk after this many times the target."""
+
+FRUITLESS = 10
+"""Give up after this many consecutive deaths, besides `retries`, in which no worker had started
+a chunk."""
+
+_log = logging.getLogger("phylozoo_parallel")
+
+
+class Read(NamedTuple):
+    """A request for items of the input."""
+
+    size: int
+    """Items at most."""
+    seconds: float
+    """How long to wait for more than one."""
+
+
+class Failed(NamedTuple):
+    """What the map ends with when it comes to an index."""
+
+    error: BaseException
+
+
+class State:
+    """
+    What of a map is sent, finished and failed.
+
+    Parameters
+    ----------
+    options : Options
+        What the user chose.
+    total : int or None
+        The input's length where it has one: a hint for the size of chunks.
+    workers : int
+        Chunks that run at the same time.
+    window : int
+        Chunks to keep in flight.
+    measured : Measured
+        By an earlier map of the function.
+    """
+
+    def __init__(
+        self, options: Options, total: int | None, workers: int, window: int, measured: Measured
+    ) -> None:
+        self.options = options
+        self.workers = workers
+        # Without a length there is no telling how many items the workers have to share.
+        self.measured = measured if total is not None else Measured()
+        self.read = 0  # items taken from the input
+        self.sent = 0  # chunks
+        self.exhausted = False  # no more items are wanted of the input
+        self.flying: set[Chunk] = set()
+        self._total = total
+        self._window = window
+        self._next = 0  # index of the next result to hand out
+        self._again: deque[Chunk] = deque()  # to be sent (again) before anything new
+        self._finished: dict[int, Chunk | Failed] = {}  # by the index of the first result
+        self._pile = 0  # bytes in `_finished`
+        self._loss: WorkersLost | None = None  # the latest
+        self._fruitless = 0  # losses since a worker began with a chunk
+
+    # What to do next.
+
+    def todo(self) -> Chunk | Read | None:
+        """Return a chunk to send, or what to read for one; None while enough is in flight."""
+        if not self._room():
+            return None
+        if self._again:
+            return self._resumed()
+        if self.exhausted or self._pile >= PILE:
+            return None
+        patience = float("inf") if self.options.chunksize else self.measured.target
+        return Read(self._size(0), patience)
+
+    def pace(self) -> Pace:
+        """Return how a worker runs a chunk that is sent now."""
+        budget = None if self.options.chunksize else BUDGET * self.measured.target
+        return budget, STRIDE if self.options.timeout is None else 1
+
+    def ready(self) -> bool:
+        """Tell whether there is something to hand out next."""
+        if self.options.ordered:
+            return self._next in self._finished
+        for index, found in self._finished.items():
+            if isinstance(found, Chunk):
+                self._next = index
+                return True
+        # What failed comes after the results of all items before it.
+        self._next = min(self._finished, default=self.read)
+        before = (chunk for chunk in (*self.flying, *self._again) if chunk.first < self._next)
+        return self._next in self._finished and next(before, None) is None
+
+    def take(self) -> Chunk | Failed:
+        """Return what :meth:`ready` has found."""
+        found = self._finished.pop(self._next)
+        if isinstance(found, Chunk):
+            self._pile -= found.nbytes
+        return found
+
+    def handed_out(self, results: int) -> None:
+        """Note how many results of the chunk taken last were handed out."""
+        self._next += results
+
+    # What has happened.
+
+    def took(self, items: Sequence[Any], seconds: float, error: Exception | None) -> Chunk:
+        """Note what was read, how long that took, and the error that the input ended with."""
+        self.measured.reading = seconds / max(len(items), 1)
+        chunk = Chunk(self.read, items)
+        self.read += len(items)
+        if error is not None:
+            self.fail(self.read, error)
+        return chunk
+
+    def sending(self, chunk: Chunk) -> None:
+        """Note that a chunk, packed by now, is being sent."""
+        self.measured.weight = chunk.nbytes / len(chunk.items)
+        self.flying.add(chunk)
+        self.sent += 1
+
+    def came(self, chunk: Chunk) -> None:
+        """Note that a chunk came back with results."""
+        self._pile += chunk.nbytes
+        self._finished[chunk.first] = chunk
+
+    def rest(self, chunk: Chunk) -> None:
+        """Have a chunk sent: what a worker has left of a longer one."""
+        self._again.appendleft(chunk)
+
+    def singles(self, first: int, items: Sequence[Any]) -> None:
+        """Have items run again in chunks of one."""
+        self._again.extendleft(
+            Chunk(first + position, items[position : position + 1])
+            for position in reversed(range(len(items)))
+        )
+
+    def lost(self, chunk: Chunk, loss: WorkersLost) -> None:
+        """Have the items of a chunk that did not come back run again, or end the map."""
+        begun = chunk.progress
+        self._fruitless += begun is None and loss is not self._loss
+        self._loss = loss
+        if begun:
+            self._fruitless = 0
+        elif self._fruitless > FRUITLESS + self.options.retries:
+            message = f"no worker lived long enough to begin with item {chunk.first}: {loss}"
+            self.fail(chunk.first, WorkerLostError(message))
+            return
+        again, failed = recovery.salvage(chunk, loss, self.options)
+        self._again = deque(sorted([*again, *self._again], key=lambda chunk: chunk.first))
+        if failed:
+            self.fail(*failed)
+        elif begun:
+            _log.warning("%s; run again: %s", loss, chunk)
+            if not begun.pid or loss.codes is None:  # nobody can tell whose: one at a time
+                self._window = 1
+
+    def late(self, chunk: Chunk, progress: Progress) -> None:
+        """Have the map end because an item takes too long, and nobody can end its worker."""
+        self.fail(chunk.first + progress.done, recovery.too_late(chunk, progress, self.options))
+
+    def fail(self, index: int, error: BaseException, cause: BaseException | None = None) -> None:
+        """Have the map end with this error once the results before it are handed out."""
+        if cause is not None:
+            error.__cause__ = cause
+        self._finished[index] = Failed(error)
+        self.exhausted = True
+        self._again = deque(chunk for chunk in self._again if chunk.first < index)
+
+    def clear(self) -> None:
+        """Let go of all results."""
+        self._finished.clear()
+
+    # How much.
+
+    def _room(self) -> bool:
+        """Tell whether one more chunk may fly: there are more where they are soon done."""
+        window, workers, flying = self._window, self.workers, len(self.flying)
+        if flying < window or workers >= window or self.options.chunksize:
+            return flying < window
+        ahead = sum(len(chunk.items) for chunk in self.flying) * self.measured.seconds
+        return flying < 2 * window and 0 < ahead < workers * chunking.SECONDS
+
+    def _size(self, waiting: int) -> int:
+        """Choose the size of the next chunk, with so many items waiting besides the input."""
+        if self.options.chunksize:
+            return self.options.chunksize
+        left = None if self._total is None else max(self._total - self.read, 0) + waiting
+        return chunking.chunk_size(self.measured, left or None, self.workers)
+
+    def _resumed(self) -> Chunk:
+        """Take what is to be sent again, or the part of it that by now seems enough for one."""
+        chunk = self._again.popleft()
+        size = self._size(len(chunk.items))
+        if size < len(chunk.items):
+            self._again.appendleft(Chunk(chunk.first + size, chunk.items[size:], chunk.losses))
+            chunk = Chunk(chunk.first, chunk.items[:size], chunk.losses)
+        return chunk

@@ -1,0 +1,1 @@
+"""How the chunks of one map travel to workers and back."""

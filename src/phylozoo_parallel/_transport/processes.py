@@ -1,0 +1,257 @@
+"""
+Chunks go to other processes packed: through shared memory on this machine, else in messages.
+
+::
+
+    chunk ──call──► arguments of run_in_process ──► worker
+    chunk ◄──accept── outcome (packed results)  ◄──┘
+      └──values──► results
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+
+from phylozoo_parallel._chunk import Chunk, UnpicklableItem
+from phylozoo_parallel._shipping import board, pickles
+from phylozoo_parallel._shipping.board import Progress
+from phylozoo_parallel._shipping.memory import Segment
+from phylozoo_parallel._shipping.pickles import Packed
+from phylozoo_parallel._transport.base import Call, Transport
+from phylozoo_parallel._worker import lifeline
+from phylozoo_parallel._worker.known import Caller, Head
+from phylozoo_parallel._worker.process import run_in_process
+from phylozoo_parallel._worker.run import Pace
+from phylozoo_parallel.errors import line, short
+
+FUNCTION = 1 << 16
+"""Bytes from which a function travels in a segment; less goes with every chunk."""
+
+KEPT_REPLIES = 32
+"""Empty segments that stay open, each with a file descriptor."""
+
+_pickled = lru_cache(maxsize=8)(pickle.dumps)
+"""Of each :class:`Caller`, which hardly ever changes."""
+
+_replies: list[Segment] = []
+"""Empty segments for large results, for the next chunk that is sent."""
+
+
+class ToMachine(Transport):
+    """
+    Packs function, items and results into messages: for workers that may be on other machines.
+
+    Raises
+    ------
+    pickle.PicklingError
+        The function cannot be pickled.
+    """
+
+    def __init__(self, func: Callable[..., Any], star: bool) -> None:
+        try:
+            pieces = _function_parts(func, star)
+        except Exception as error:
+            raise pickle.PicklingError(
+                f"func = {short(func)} could not be pickled for worker processes: {line(error)}; "
+                "what it captures has to be picklable, or use the threading backend"
+            ) from error
+        self._key = int.from_bytes(os.urandom(8), "big") | 1
+        self._function, self._segment = self._pack(pieces, FUNCTION)
+        self._head: Head = self._key, None, None
+
+    def call(self, chunk: Chunk, pace: Pace) -> Call:
+        """
+        Return what the engine has to run for a chunk.
+
+        Raises
+        ------
+        UnpicklableItem
+            The chunk cannot travel.
+        """
+        try:
+            pieces = pickles.parts(chunk.items, cloudpickle.dumps)
+        except Exception as error:
+            raise _unpicklable(chunk.items, error) from error
+        chunk.packed, chunk.segment = self._pack(pieces, pickles.LARGE)
+        chunk.nbytes = pickles.size(chunk.packed)
+        self._equip(chunk)
+        if chunk.cell is None:
+            chunk.progress = Progress(0, 0, 0, 0.0)  # nobody can tell
+        reply = chunk.reply.name if chunk.reply else None
+        sent = chunk.first, pace, reply, chunk.cell
+        return run_in_process, (self._function, chunk.packed, self._head, sent)
+
+    def _equip(self, chunk: Chunk) -> None:
+        """Give a chunk what it needs besides its items, where there is shared memory."""
+
+    def _pack(self, pieces: list[Any], large: int) -> tuple[Packed, Segment | None]:
+        if len(pieces) == 1 and len(pieces[0]) < large:
+            return pieces[0], None
+        return pickles.Scattered(pickles.in_message(pieces)), None
+
+    def landed(self, chunk: Chunk, away: float) -> None:
+        """Note how long a chunk was away: the way may be long."""
+        chunk.away = away
+
+    def accept(self, chunk: Chunk, results: Packed, done: int) -> None:
+        """Keep the results of a chunk: large ones unpacked, small ones not yet."""
+        try:
+            self._keep(chunk, results)
+        finally:
+            chunk.close()
+        chunk.nbytes += pickles.size(results)
+        # What is packed will do, should they be needed again.
+        spare = isinstance(chunk.packed, bytes) and done == len(chunk.items)
+        chunk.items = () if spare else chunk.items[:done]
+
+    def _keep(self, chunk: Chunk, results: Packed) -> None:
+        chunk.results = results if isinstance(results, bytes) else pickles.unpack(results)
+
+    def values(self, chunk: Chunk) -> Any:
+        """
+        Return the results of a chunk.
+
+        Raises
+        ------
+        Exception
+            Whatever unpickling raises; the chunk's items are there again then.
+        """
+        if type(chunk.results) is not bytes:
+            return chunk.results
+        try:
+            return pickle.loads(chunk.results)
+        except Exception:
+            chunk.items = chunk.items or pickle.loads(chunk.packed)
+            raise
+
+    def error(self, packed: Packed) -> Any:
+        """Return the exception that a worker sent, or None where it cannot be unpickled."""
+        if packed is not None:
+            with suppress(Exception):
+                return pickles.unpack(packed)
+        return None
+
+    def end(self, flying: set[Chunk]) -> None:
+        """Let go of all shared memory."""
+        if self._segment is not None:
+            self._segment.close()
+        for chunk in flying:
+            chunk.close()
+
+
+class ToProcess(ToMachine):
+    """
+    The same for worker processes on this machine: large values go through shared memory.
+
+    Parameters
+    ----------
+    func : callable
+    star : bool
+        Whether an item is a tuple of arguments.
+    folder : str or None
+        Where the user wants temporary files.
+    leak_limit : tuple of str
+        See :class:`Caller`.
+
+    Raises
+    ------
+    pickle.PicklingError
+        The function cannot be pickled.
+    """
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        star: bool,
+        folder: str | None,
+        leak_limit: tuple[str, str],
+    ) -> None:
+        self._folder = folder
+        super().__init__(func, star)
+        self._board = board.own()
+        self._ticket = self._board.take_map(self._key) if self._board else None
+        self.watches = self._ticket is not None
+        directory = None
+        with suppress(OSError):  # it is gone
+            directory = os.getcwd()
+        caller = _pickled(Caller(directory, tuple(sys.path), leak_limit, lifeline.own()))
+        self._head = self._key, self._ticket, caller
+
+    def _equip(self, chunk: Chunk) -> None:
+        """Give a chunk a segment for large results, and a cell of the board."""
+        chunk.reply = _reply()
+        if self._ticket and self._board:
+            chunk.cell = self._board.take_cell()
+
+    def _pack(self, pieces: list[Any], large: int) -> tuple[Packed, Segment | None]:
+        if len(pieces) == 1 and len(pieces[0]) < large:
+            return pieces[0], None
+        return pickles.pack(pieces, self._folder)
+
+    def look(self, chunk: Chunk) -> Progress | None:
+        """Tell how far a chunk in flight is; None when no worker has begun with it."""
+        cell = chunk.cell
+        if cell is not None and self._board:
+            progress = self._board.seen(cell)
+            if chunk.cell is not None:  # still ours
+                chunk.progress = progress
+        return chunk.progress
+
+    def landed(self, chunk: Chunk, away: float) -> None:
+        """Read the board for the last time, and give its cell back."""
+        cell = chunk.cell
+        if cell is not None and self._board:
+            chunk.progress = self._board.seen(cell)
+            chunk.cell = None
+            self._board.drop_cell(cell)
+
+    def _keep(self, chunk: Chunk, results: Packed) -> None:
+        if isinstance(results, tuple) and chunk.reply:
+            chunk.results = pickles.read(chunk.reply, results[1])
+            return
+        super()._keep(chunk, results)
+        if chunk.reply and len(_replies) < KEPT_REPLIES:
+            _replies.append(chunk.reply)
+            chunk.reply = None
+
+    def end(self, flying: set[Chunk]) -> None:
+        """Have the workers stop, and let go of all shared memory."""
+        if self._ticket and self._board:
+            self._board.drop_map(self._ticket)
+        super().end(flying)
+
+
+def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
+    by_name = isinstance(func, FunctionType) and func.__module__ != "__main__"
+    if by_name and not cloudpickle.list_registry_pickle_by_value():
+        with suppress(Exception):  # a lambda, or a function inside another, needs cloudpickle
+            return [pickle.dumps((func, star), pickle.HIGHEST_PROTOCOL)]
+    return pickles.parts((func, star), cloudpickle.dumps)
+
+
+def _reply() -> Segment | None:
+    with suppress(IndexError, OSError):  # another thread took the last one; there is no memory
+        return _replies.pop() if _replies else Segment()
+    return None
+
+
+def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:
+    for position, item in enumerate(items):
+        try:
+            cloudpickle.dumps(item)
+        except Exception as wrong:
+            return UnpicklableItem(position, wrong)
+    return UnpicklableItem(0, error)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_replies.clear)  # they stay with the parent

@@ -1,0 +1,51 @@
+"""Chunks go to worker threads as they are."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from phylozoo_parallel._chunk import Chunk
+from phylozoo_parallel._shipping.board import Progress
+from phylozoo_parallel._transport.base import Call, Transport
+from phylozoo_parallel._worker.run import Pace, Task, run_in_thread
+
+
+class InThread(Transport):
+    """Hands the caller's own objects to worker threads."""
+
+    watches = True
+
+    def __init__(self, func: Callable[..., Any], star: bool) -> None:
+        self._func = func
+        self._star = star
+        self._ended: list[bool] = []
+
+    def call(self, chunk: Chunk, pace: Pace) -> Call:
+        """Return what the engine has to run for a chunk."""
+        chunk.results = []
+
+        def note(done: int, running: int) -> None:
+            chunk.progress = Progress(0, done, running, monotonic())
+
+        wanted = partial(operator.not_, self._ended)
+        what = self._func, self._star, chunk.items, chunk.first, pace, chunk.results, wanted, note
+        return run_in_thread, (Task(*what),)
+
+    def accept(self, chunk: Chunk, results: list[Any], done: int) -> None:
+        """Keep the results of a chunk; their size is a guess from the first of them."""
+        chunk.results = results
+        chunk.items = ()
+        chunk.nbytes = sys.getsizeof(results)
+        if done:
+            with suppress(Exception):  # its own __sizeof__
+                chunk.nbytes += done * sys.getsizeof(results[0])
+
+    def end(self, flying: set[Chunk]) -> None:
+        """Have the workers stop."""
+        self._ended.append(True)

@@ -1,0 +1,149 @@
+"""
+The maps that this worker process knows: their functions, unpickled once, and their callers.
+
+::
+
+    Head of a chunk ──► known(): the map's function ──► enter(): the caller's directory and path
+                          └─ forgotten when the map is over, or when others need the room
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from time import sleep
+from typing import Any, NamedTuple
+
+from phylozoo_parallel._shipping import board, pickles
+from phylozoo_parallel._shipping.board import Ticket
+from phylozoo_parallel._shipping.memory import Name
+from phylozoo_parallel._shipping.pickles import Packed
+from phylozoo_parallel._worker import lifeline
+
+KEPT = 8
+"""Functions that a worker keeps unpickled at most, for maps that take turns."""
+
+WATCH = 1.0
+"""Seconds between two looks at whether the caller lives and what it still wants."""
+
+
+class Caller(NamedTuple):
+    """What a worker on the caller's machine has to know of the caller."""
+
+    directory: str | None
+    """Working directory."""
+    path: tuple[str, ...]
+    """``sys.path``."""
+    leak_limit: tuple[str, str]
+    """Module and name of the bytes that a worker may grow by before joblib replaces it."""
+    lifeline: Name | None
+    """Pipe that breaks when the caller is gone."""
+
+
+Head = tuple[int, Ticket | None, bytes | None]
+"""
+Of a map: its name, where to look whether it is still wanted, and the pickled :class:`Caller`
+(None on another machine).
+"""
+
+
+class Known(NamedTuple):
+    """A map that this worker has run a chunk of."""
+
+    func: Callable[..., Any]
+    star: bool
+    """Whether an item is a tuple of arguments."""
+    ticket: Ticket | None
+    caller: Caller | None
+    held: int
+    """Bytes that the function is taken to hold."""
+
+
+_unpickled = lru_cache(maxsize=8)(pickle.loads)
+"""Of each :class:`Caller`: it comes with every chunk."""
+
+_known: dict[int, Known] = {}
+_entered = 0
+_watcher: threading.Thread | None = None
+
+
+def known(head: Head, function: Packed) -> Known:
+    """
+    Return a map, with its function unpacked in the caller's directory and ``sys.path``.
+
+    Raises
+    ------
+    BaseException
+        Whatever unpickling the function raises.
+    """
+    key = head[0]
+    found = _known.get(key) or _get_to_know(head, function)
+    _enter(key, found.caller)
+    return found
+
+
+def wanted(key: int, ticket: Ticket | None) -> bool:
+    """Tell whether the caller still wants a map."""
+    page = board.of(ticket[0]) if ticket else None
+    return not (ticket and page) or page.wanted(ticket[1], key)
+
+
+def _get_to_know(head: Head, function: Packed) -> Known:
+    global _watcher
+    key, ticket, packed = head
+    caller: Caller | None = _unpickled(packed) if packed else None
+    _enter(key, caller)
+    func, star = pickles.unpack(function)
+    found = Known(func, star, ticket, caller, pickles.size(function))
+    while len(_known) >= KEPT:
+        _let_go(next(iter(_known)))
+    _known[key] = found
+    if caller is not None:
+        _grow(caller, found.held)
+        if _watcher is None:
+            if caller.lifeline:
+                lifeline.hang_on(caller.lifeline)
+            _watcher = threading.Thread(target=_watch, args=(os.getppid(),), daemon=True)
+            _watcher.start()
+    return found
+
+
+def _enter(key: int, caller: Caller | None) -> None:
+    global _entered
+    if caller is None or _entered == key:
+        return
+    sys.path[:] = caller.path
+    if caller.directory is not None:
+        with suppress(OSError):  # it is gone by now
+            os.chdir(caller.directory)
+    _entered = key
+
+
+def _let_go(key: int) -> None:
+    found = _known.pop(key, None)
+    if found is not None and found.caller is not None:
+        _grow(found.caller, -found.held)
+
+
+def _grow(caller: Caller, held: int) -> None:
+    """Tell joblib's leak guard what is held on purpose: unpickled objects outgrow their pickle."""
+    module, name = caller.leak_limit
+    guard = sys.modules.get(module)
+    if guard is not None and abs(held) > pickles.LARGE:
+        setattr(guard, name, getattr(guard, name) + 8 * held)
+
+
+def _watch(parent: int) -> None:
+    """End this worker when its caller is gone, and let go of what no map wants any more."""
+    while True:
+        sleep(WATCH)
+        if os.getppid() != parent:
+            os._exit(1)
+        # Keys alone: no variable here must keep what is let go.
+        for key in [key for key, it in list(_known.items()) if not wanted(key, it.ticket)]:
+            _let_go(key)

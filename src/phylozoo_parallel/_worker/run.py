@@ -1,0 +1,148 @@
+"""
+What runs in a worker, thread or process: the items of a chunk, one after the other.
+
+Nothing is raised from here: an exception that leaves a worker makes joblib kill its pool,
+and with it everybody's results. What went wrong travels in the outcome instead.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, starmap
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from phylozoo_parallel.errors import line, short
+
+STRIDE = 255
+"""Most items that run between two looks at the clock, where no item has a time limit; a note of
+the board can tell no more."""
+
+QUICK = 0.001
+"""Seconds; items of a stride slower than this are looked at one by one."""
+
+TRIVIAL = 2.5e-7
+"""Seconds; items quicker than this run without a step of Python's between two of them."""
+
+
+class Failure(NamedTuple):
+    """Why a chunk ended before its last item."""
+
+    item: int | None
+    """Index of the item that failed; None when only the chunk as a whole did."""
+    error: Any
+    """The exception, on its way packed; None when it does not pickle."""
+    line: str
+    """The exception's own line of its traceback."""
+    where: str
+    """The item's index and short repr, and the worker."""
+    trace: str
+    """The traceback in the worker."""
+
+
+Outcome = tuple[Any, int, float, Failure | None]
+"""
+What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
+list, packed in a process), how many they are, the seconds from the chunk's unpickling to its
+results' pickling, and why it ended before its last item.
+"""
+
+
+Pace = tuple[float | None, int]
+"""
+Seconds after which a worker leaves the rest of a chunk to others, None for no limit; and most
+items that run between two looks at the clock.
+"""
+
+
+class _Here(threading.local):
+    kind: str | None = None
+
+
+here = _Here()
+"""``here.kind`` is "process" or "thread" while this thread runs a chunk."""
+
+
+UNSEEN = object()
+"""An item that was not unpickled."""
+
+
+class Task(NamedTuple):
+    """A chunk to run, where its items are objects."""
+
+    func: Callable[..., Any]
+    star: bool
+    """Whether an item is a tuple of arguments."""
+    items: Sequence[Any]
+    first: int
+    """Index of the first item."""
+    pace: Pace
+    results: list[Any]
+    """Empty; results are put here as they come."""
+    wanted: Callable[[], bool]
+    """Whether the map still is."""
+    note: Callable[[int, int], None]
+    """Takes how many items have run, and how many run next."""
+
+
+def run_in_thread(task: Task) -> Outcome:
+    """Run a chunk on objects shared with the caller."""
+    here.kind = "thread"
+    try:
+        begin = perf_counter()
+        if not task.wanted():
+            return [], 0, 0.0, None
+        failure = run(task)
+        return task.results, len(task.results), perf_counter() - begin, failure
+    finally:
+        here.kind = None
+
+
+def run(task: Task) -> Failure | None:
+    """Run items until one fails, the budget is spent or they are no longer wanted."""
+    func, star, items, first, pace, results, wanted, note = task
+    calls: Iterator[Any] = (starmap if star else map)(func, items)
+    append = results.append
+    budget, most = pace
+    done, stride, took = 0, 1, QUICK
+    now = begin = looked = perf_counter()
+    try:
+        while done < len(items):
+            note(done, stride)
+            done = min(done + stride, len(items))
+            if took < stride * TRIVIAL:
+                results.extend(islice(calls, stride))
+                if len(results) < done:  # here a StopIteration ends the items without a trace
+                    raise StopIteration("raised by func; to see where, call it with this item")
+            else:
+                while len(results) < done:
+                    append(next(calls))
+            # Quick items do not pay for a look at the clock each.
+            before, now = now, perf_counter()
+            took = now - before
+            stride = min(2 * stride, most) if took < QUICK else 1
+            if now - looked > QUICK:
+                looked = now
+                if (budget is not None and now - begin > budget) or not wanted():
+                    break
+    except BaseException as error:
+        return describe(error, first + len(results), items[len(results)])
+    return None
+
+
+def describe(error: BaseException, index: int | None, item: Any, shown: Any = None) -> Failure:
+    """Describe an `error` to raise, and the one whose traceback is to be `shown` with it."""
+    shown = error if shown is None else shown
+    trace = shown.__traceback__
+    trace = trace and (trace.tb_next or trace)  # without this module's own frame
+    where = f"in worker thread {threading.current_thread().name}"
+    if here.kind == "process":
+        where = f"in worker process {os.getpid()}"
+    if index is not None:
+        shape = "" if item is UNSEEN else f" = {short(item)}"
+        where = f"item {index}{shape}, {where}"
+    text = "".join(traceback.format_exception(type(shown), shown, trace))
+    return Failure(index, error, line(error), where, text)

@@ -1,0 +1,60 @@
+"""The executor protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Arguments = Iterable[Any]
+"""The arguments of one call in a starmap."""
+
+
+class ParallelExecutor(Protocol):
+    """What an executor is: anything with these two methods."""
+
+    def map(
+        self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
+    ) -> Iterator[R]:
+        """
+        Apply `func` to each item.
+
+        Parameters
+        ----------
+        func : Callable[[T], R]
+            Called with one item.
+        iterable : Iterable[T]
+            The items; may be endless.
+        chunksize : int or None, optional
+            Items that travel to a worker together. By default None (backend chooses).
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order of the items.
+        """
+        ...
+
+    def starmap(
+        self, func: Callable[..., R], iterable: Iterable[Arguments], chunksize: int | None = None
+    ) -> Iterator[R]:
+        """
+        Apply `func` to the unpacked arguments of each item.
+
+        Parameters
+        ----------
+        func : Callable[..., R]
+            Called with the values of one item as its arguments.
+        iterable : Iterable[Iterable[Any]]
+            Tuples of arguments; may be endless.
+        chunksize : int or None, optional
+            Items that travel to a worker together. By default None (backend chooses).
+
+        Returns
+        -------
+        Iterator[R]
+            The results, in the order of the items.
+        """
+        ...
