@@ -26,9 +26,9 @@ SPECIAL = {
 
 def package(name: str) -> Path:
     """Find the directory of an installed package."""
-    spec = importlib.util.find_spec(name)
-    assert spec and spec.origin
-    return Path(spec.origin).parent
+    origin = getattr(importlib.util.find_spec(name), "origin", None)
+    assert origin, f"{name} is not installed"
+    return Path(origin).parent
 
 
 def copy_joblib(home: Path) -> Path:

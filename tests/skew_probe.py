@@ -10,11 +10,13 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pytest
 from joblib import Parallel, delayed, parallel_config
 
 from phylozoo_parallel import (
@@ -37,7 +39,7 @@ def fails(item):
 
 def ordered():
     assert list(two.map(square, range(40))) == SQUARES
-    assert list(two.starmap(pow, zip(range(40), [2] * 40), chunksize=3)) == SQUARES
+    assert list(two.starmap(pow, ((it, 2) for it in range(40)), chunksize=3)) == SQUARES
 
 
 def unordered():
@@ -68,18 +70,19 @@ def early_close():
     assert list(two.map(square, range(3))) == [0, 1, 4]
 
 
+def until_error(results, kind):
+    got = []
+    with pytest.raises(kind) as caught:
+        got.extend(results)  # what came before the error stays
+    return got, caught.value
+
+
 def error():
     for executor in two, threads:
-        results, got = executor.map(fails, range(10), chunksize=1), []
-        try:
-            for value in results:
-                got.append(value)
-        except ZeroDivisionError as error:
-            assert got == [1 // 5, 1 // 4, 1 // 3, 1 // 2, 1]
-            assert "item 5" in str(error.__cause__)
-            assert "in fails" in str(error.__cause__)
-        else:
-            raise AssertionError(got)
+        got, raised = until_error(executor.map(fails, range(10), chunksize=1), ZeroDivisionError)
+        assert got == [0, 0, 0, 0, 1]
+        assert "item 5" in str(raised.__cause__)
+        assert "in fails" in str(raised.__cause__)
 
 
 def kill():
@@ -98,37 +101,22 @@ def fatal():
     def dies(item):
         return os._exit(7) if item == 2 else item
 
-    results, got = MultiprocessingExecutor(2, retries=0).map(dies, range(4), chunksize=1), []
-    try:
-        for value in results:
-            got.append(value)
-    except WorkerLostError as error:
-        assert "item 2" in str(error), error
-        assert got == [0, 1]
-    else:
-        raise AssertionError(got)
+    got, raised = until_error(two.map(dies, range(4), chunksize=1), WorkerLostError)
+    assert got == [0, 1]
+    assert "item 2" in str(raised)
 
 
 def timeout():
-    event = threading.Event()
-
     def slow(item):
-        threading.Event().wait(0.4 if item == 1 else 0)
+        time.sleep(0.4 if item == 1 else 0)
         return item
 
-    for executor in (
-        MultiprocessingExecutor(2, timeout=0.1),
-        ThreadingExecutor(2, timeout=0.1),
-    ):
-        before = len(caught)
+    for executor in MultiprocessingExecutor(2, timeout=0.1), ThreadingExecutor(2, timeout=0.1):
         try:
-            got = list(executor.map(slow, range(3), chunksize=1))
+            assert list(executor.map(slow, range(3), chunksize=1)) == [0, 1, 2]
+            assert any("without timeout" in str(it.message) for it in caught)
         except TimeoutError:
             pass
-        else:
-            assert got == [0, 1, 2]
-            assert any("timeout" in str(it.message) for it in caught[before:])
-    event.set()
 
 
 def resize():
