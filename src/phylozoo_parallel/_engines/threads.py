@@ -66,7 +66,7 @@ def _pool(workers: int) -> Pool:
         idle = [it for it, pool in pools.kept.items() if it != "processes" and not pool.users]
         for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
             pools.kept.pop(size).close()
-        pool = Pool(contract.ThreadingBackend(nesting_level=0), workers)
+        pool = Pool(contract.BACKENDS["threading"](nesting_level=0), workers)
         pool.use(Threads(pool.workers))
     pools.kept[workers] = pool  # the latest used comes last
     return pool

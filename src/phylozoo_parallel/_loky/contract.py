@@ -158,8 +158,8 @@ with suppress(Missing):
 BACKENDS: dict[str, Any] = getattr(parallel, "BACKENDS", {})
 BatchedCalls: Any = getattr(parallel, "BatchedCalls", None)
 LokyBackend, MultiprocessingBackend, SequentialBackend, ThreadingBackend = (
-    BACKENDS.get(name, type(None))
-    for name in ("loky", "multiprocessing", "sequential", "threading")
+    BACKENDS.get(name.lower()) or getattr(parallel, f"{name}Backend", type(None))
+    for name in ("Loky", "Multiprocessing", "Sequential", "Threading")
 )
 
 LOST: tuple[type[BaseException], ...] = (BrokenProcessPool,)

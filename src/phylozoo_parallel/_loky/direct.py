@@ -71,7 +71,9 @@ def sending(executor: Any, ours: Callable[[Any], bool]) -> Iterator[None]:
         _ring(executor)  # loky did before the workers started, and may not know of them
         return
     if not isinstance(bell, _Bell):
-        bell = executor._executor_manager_thread_wakeup = _Bell(bell, _widen(executor))
+        bell = executor._executor_manager_thread_wakeup = _Bell(
+            bell, _known(executor) and _widen(executor)
+        )
     bell.muted.here = True
     try:
         yield
@@ -133,8 +135,6 @@ def _sent(executor: Any, ours: Callable[[Any], bool]) -> Any:
 
 def _widen(executor: Any) -> bool:
     """Have the pipes hold more, and tell whether it can be seen how much there is room for."""
-    if _refuted or not _known(executor):
-        return False
     with suppress(ImportError, AttributeError, NotImplementedError, OSError):  # not Linux
         import fcntl
 
@@ -151,7 +151,8 @@ def _known(executor: Any) -> bool:
     """Tell whether all that this module leans on is there."""
     loky: Any = contract.process_executor
     return (
-        contract.optional("its executor", executor)
+        not _refuted
+        and contract.optional("its executor", executor)
         and contract.optional("loky.process_executor", loky)
         and contract.takes(loky._CallItem, 0, None, (), {})
     )

@@ -58,10 +58,10 @@ def size(executor: Any) -> int:
 def at_hand(executor: Any) -> Iterator[None]:
     """Have joblib find an executor that was opened in another thread."""
     here, settings = _of_this_thread()
-    if not is_open(executor) or here is executor:
+    storage = getattr(contract.reusable_executor, "_executor_storage", None)
+    if storage is None or here is executor or not is_open(executor):
         yield
         return
-    storage = contract.reusable_executor._executor_storage
     storage.executor = executor
     try:
         yield
