@@ -157,10 +157,17 @@ with suppress(Missing):
 
 BACKENDS: dict[str, Any] = getattr(parallel, "BACKENDS", {})
 BatchedCalls: Any = getattr(parallel, "BatchedCalls", None)
-LokyBackend, MultiprocessingBackend, SequentialBackend, ThreadingBackend = (
-    BACKENDS.get(name.lower()) or getattr(parallel, f"{name}Backend", type(None))
-    for name in ("Loky", "Multiprocessing", "Sequential", "Threading")
-)
+
+
+def _backend(name: str) -> Any:
+    found = BACKENDS.get(name.lower()) or getattr(parallel, f"{name}Backend", None)
+    return found or type(None)
+
+
+LokyBackend = _backend("Loky")
+MultiprocessingBackend = _backend("Multiprocessing")
+SequentialBackend = _backend("Sequential")
+ThreadingBackend = _backend("Threading")
 
 LOST: tuple[type[BaseException], ...] = (BrokenProcessPool,)
 """What loky raises for the tasks of a pool whose workers are gone."""
