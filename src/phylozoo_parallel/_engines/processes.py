@@ -44,11 +44,6 @@ class ProcessPool(Pool):
         with start.deaf_to_interrupts(), start.at_hand(executor):
             super()._enter()
 
-    def _look(self) -> None:
-        super()._look()
-        contract.check("its open backend of processes", self.backend)
-        contract.check("its executor", self.executor)
-
     def is_ours(self, task: Any) -> bool:
         """Tell whether a task is a chunk of ours; one of others may need more than pickle."""
         return self.function(task) is run_in_process
