@@ -9,11 +9,11 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
-from joblib.externals.loky import reusable_executor
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, WorkerLostError
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines.base import WorkersLost
+from phylozoo_parallel._loky.start import current
 from phylozoo_parallel._map.recovery import salvage
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
@@ -141,7 +141,7 @@ def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
     run = counted(tmp_path, lambda item, number: number == (item == 1))
     results = MultiprocessingExecutor(2, chunksize=1).map(run, range(3))
     until(lambda: len(list(tmp_path.glob("run *"))) == 2)
-    with reusable_executor._executor._flags.shutdown_lock:  # holds loky's thread up
+    with current()._flags.shutdown_lock:  # holds loky's thread up
         (tmp_path / "end 0").touch()
         time.sleep(0.5)
         (tmp_path / "end 1").touch()
@@ -165,7 +165,7 @@ def test_without_retries_what_began_while_its_pool_ended_runs_no_more(tmp_path):
         held.set()
         go.wait(60)
 
-    reusable_executor._executor.submit(int).add_done_callback(hold)
+    current().submit(int).add_done_callback(hold)
     (tmp_path / "end 0").touch()
     assert held.wait(60)
     (tmp_path / "end 1").touch()
@@ -240,7 +240,7 @@ def test_a_map_survives_workers_that_are_killed_at_random(run_script):
     run_script(
         """
         import logging, os, random, signal, threading, time
-        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel._loky.start import current
         from phylozoo_parallel import MultiprocessingExecutor
 
         logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
@@ -250,7 +250,7 @@ def test_a_map_survives_workers_that_are_killed_at_random(run_script):
             global killed
             while time.monotonic() < end:
                 time.sleep(0.2)
-                pids = list(reusable_executor._executor._processes)
+                pids = list(current()._processes)
                 if pids:
                     try:
                         os.kill(random.choice(pids), signal.SIGKILL)
@@ -304,7 +304,7 @@ def test_workers_that_never_begin_end_the_map(run_script):
     run_script(
         """
         import logging, os, signal, threading, time
-        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel._loky.start import current
         from phylozoo_parallel import MultiprocessingExecutor, WorkerLostError
 
         logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
@@ -312,7 +312,7 @@ def test_workers_that_never_begin_end_the_map(run_script):
 
         def kill():
             while not done:
-                executor = reusable_executor._executor
+                executor = current()
                 for pid in list(executor._processes) if executor else ():
                     try:
                         os.kill(pid, signal.SIGKILL)

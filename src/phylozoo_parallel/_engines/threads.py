@@ -7,13 +7,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from joblib.parallel import BACKENDS
-
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
 from phylozoo_parallel._engines.thread_pool import Threads
+from phylozoo_parallel._loky import contract
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
 from phylozoo_parallel._transport.threads import InThread
@@ -56,7 +55,7 @@ class ThreadEngine(StreamingEngine):
             if pools.kept.get(self.workers) is self._pool:
                 del pools.kept[self.workers]
                 self._pool.kept = False
-            self._pool.backend._pool.grow(workers)
+            self._pool.threads.grow(workers)
 
     def look_after(self) -> None:
         """
@@ -77,7 +76,7 @@ def _pool(workers: int) -> Pool:
         idle = [it for it, pool in pools.kept.items() if it != "processes" and not pool.users]
         for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
             pools.kept.pop(size).close()
-        pool = Pool(BACKENDS["threading"](nesting_level=0), workers)
-        pool.backend._pool = Threads(pool.workers)
+        pool = Pool(contract.BACKENDS["threading"](nesting_level=0), workers)
+        pool.use(Threads(pool.workers))
     pools.kept[workers] = pool  # the latest used comes last
     return pool
