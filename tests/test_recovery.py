@@ -24,57 +24,69 @@ class TestSalvage:
 
     DEATH = WorkersLost({5: "exit code 3"}, {5: 1.0, 6: 1.5})
 
-    def left(self, progress, retries=1, losses=0, late=False, size=6):
+    def left(self, progress, retries=1, losses=0, late=False, size=6, keep=False):
         chunk = Chunk(100, list(range(size)), losses)
         chunk.progress = progress
         chunk.late = late
-        again, failed = salvage(chunk, self.DEATH, Options(None, retries, 2.0, False))
+        options = Options(None, retries, 2.0, False, return_exceptions=keep)
+        again, failed = salvage(chunk, self.DEATH, options)
         return [(part.first, list(part.items), part.losses) for part in again], failed
 
     def test_what_had_not_begun_runs_again_at_no_cost(self):
         for retries in 0, 1:
-            assert self.left(None, retries) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
+            assert self.left(None, retries) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
 
     def test_what_a_neighbour_ran_runs_again_at_no_cost(self):
         progress = Progress(6, 2, 1, 1.0)
-        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
-        assert self.left(progress, losses=1, size=1) == ([(100, [0], 1)], None)
+        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
+        assert self.left(progress, losses=1, size=1) == ([(100, [0], 1)], [])
 
     def test_what_the_dead_one_had_ended_runs_again_at_no_cost(self):
         progress = Progress(5, 6, 0, 0.9)  # it noted something later, of another chunk
-        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
+        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
 
     def test_what_the_dead_one_ran_is_tried_item_by_item(self):
         again, failed = self.left(Progress(5, 2, 2, 1.0))
         assert again == [(100, [0, 1], 0), (102, [2], 1), (103, [3], 1), (104, [4, 5], 0)]
-        assert failed is None
+        assert failed == []
 
     def test_a_death_while_unpickling_or_pickling_suspects_every_item(self):
         again, _ = self.left(Progress(5, 6, 0, 1.0))
         assert again == [(100 + at, [at], 1) for at in range(6)]
 
     def test_a_death_too_many_names_the_item(self):
-        again, (index, error) = self.left(Progress(5, 0, 1, 1.0), losses=1, size=1)
+        again, [(index, error)] = self.left(Progress(5, 0, 1, 1.0), losses=1, size=1)
         assert (again, index) == ([], 100)
         assert isinstance(error, WorkerLostError)
         assert str(error).startswith("item 100 = 0: its worker process died (exit code 3)")
 
     def test_without_retries_nothing_that_had_begun_runs_again(self):
         for pid in 5, 6:
-            again, (index, error) = self.left(Progress(pid, 2, 1, 1.0), retries=0)
+            again, [(index, error)] = self.left(Progress(pid, 2, 1, 1.0), retries=0)
             assert (again, index) == ([], 100)
             assert isinstance(error, WorkerLostError)
             assert "item 102 = 2" in str(error)
 
     def test_a_late_item_ends_the_map_after_those_before_it(self):
-        again, (index, error) = self.left(Progress(5, 2, 1, 1.0), late=True)
+        again, [(index, error)] = self.left(Progress(5, 2, 1, 1.0), late=True)
         assert (again, index) == ([(100, [0, 1], 0)], 102)
         assert isinstance(error, TimeoutError)
         assert str(error) == "item 102 = 2 took longer than timeout=2.0 seconds"
 
     def test_a_late_chunk_is_searched_for_the_late_item(self):
         again, failed = self.left(Progress(5, 0, 0, 1.0), late=True, size=2)
-        assert (again, failed) == ([(100, [0], 0), (101, [1], 0)], None)
+        assert (again, failed) == ([(100, [0], 0), (101, [1], 0)], [])
+
+    def test_with_exceptions_as_results_all_but_the_failed_item_runs_again(self):
+        again, [(index, error)] = self.left(Progress(5, 2, 1, 1.0), late=True, keep=True)
+        assert again == [(100, [0, 1], 0), (103, [3, 4, 5], 0)]
+        assert (index, type(error)) == (102, TimeoutError)
+
+    def test_with_exceptions_as_results_and_no_retries_what_had_begun_has_failed(self):
+        again, failed = self.left(Progress(6, 2, 1, 1.0), retries=0, keep=True)
+        assert again == [(103, [3, 4, 5], 0)]
+        assert [index for index, _ in failed] == [100, 101, 102]
+        assert len({id(error) for _, error in failed}) == 3
 
 
 def test_worker_lost_error_is_what_users_of_pools_catch():

@@ -60,6 +60,15 @@ class WorkerTraceback(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
+def placed(error: BaseException) -> BaseException:
+    """Return an exception as it may stand in the place of a result."""
+    if not isinstance(error, StopIteration):
+        return error
+    raised = RuntimeError("func raised StopIteration")  # as where it is raised (PEP 479)
+    raised.__cause__ = error
+    return raised
+
+
 def short(value: Any) -> str:
     """Return a short repr of anything, also of what has none."""
     try:

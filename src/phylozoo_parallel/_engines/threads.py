@@ -28,6 +28,7 @@ class ThreadEngine(StreamingEngine):
 
     def __init__(self, workers: int) -> None:
         super().__init__(_pool(workers), workers)
+        self._gave_up = False
 
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
         """Return what carries the chunks of a map of this function to these workers."""
@@ -35,17 +36,26 @@ class ThreadEngine(StreamingEngine):
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
         """Do without the thread that runs a chunk."""
-        chunk.late = True
-        self.end_workers()
+        chunk.late = self._gave_up = True
+        self._replace(1)
         return False
 
     def end_workers(self) -> None:
         """Do without these threads: the next map gets others."""
+        self._replace(self.workers)
+
+    def release(self) -> None:
+        """End this map's use; others on its threads may wait for one that it has left hanging."""
+        if self._gave_up and len(self._pool.users) > 1:
+            self._replace(self.workers)
+        super().release()
+
+    def _replace(self, workers: int) -> None:
         with pools.lock, suppress(RuntimeError):  # the system has no more threads
             if pools.kept.get(self.workers) is self._pool:
                 del pools.kept[self.workers]
                 self._pool.kept = False
-            self._pool.threads.grow(self.workers)  # for the other maps that are on it
+            self._pool.threads.grow(workers)
 
     def look_after(self) -> None:
         """
