@@ -15,7 +15,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from phylozoo_parallel._shipping import board, pickles
+from phylozoo_parallel._shipping import board, exceptions, pickles
 from phylozoo_parallel._shipping.board import Ticket
 from phylozoo_parallel._shipping.memory import Name
 from phylozoo_parallel._shipping.pickles import Packed
@@ -81,10 +81,10 @@ def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None
 def _parts(value: Any) -> list[Any]:
     try:
         return pickles.parts(value, pickle.dumps)
-    except Exception:  # what only cloudpickle can do: lambdas, classes of __main__
-        import cloudpickle
+    except Exception:  # what only our own pickler can do: lambdas, classes of __main__
+        from phylozoo_parallel._shipping.pickler import dumps
 
-        return pickles.parts(value, cloudpickle.dumps)
+        return pickles.parts(value, dumps)
 
 
 def _pack(value: Any, reply: Name | None) -> Packed:
@@ -120,7 +120,5 @@ def _nothing(begin: float, index: int | None, error: Exception, shown: BaseExcep
 
 def _carried(failure: Failure) -> Failure:
     """Pack the exception of a failure; None stands for one that cannot be pickled."""
-    packed = None
-    with suppress(BaseException):
-        packed = _pack(failure.error, None)
-    return failure._replace(error=packed)
+    packed, lost = exceptions.carried(failure.error, lambda value: _pack(value, None))
+    return failure._replace(error=packed, where=failure.where + lost)

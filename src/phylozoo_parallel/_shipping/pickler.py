@@ -1,0 +1,128 @@
+"""
+The pickler: cloudpickle's, with the table of kinds.
+
+cloudpickle ships functions and classes of ``__main__`` with their definition. This one adds what
+it drops (a function's file, an enumeration's fields, a class's slots), what it refuses though it
+could travel, and a sentence about what cannot.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+from phylozoo_parallel._shipping import kinds, refused
+from phylozoo_parallel._shipping.identity import by_value
+from phylozoo_parallel.errors import Refused
+
+_Rule = Callable[[Any, kinds.Plain], Any]
+
+_HEAP = 1 << 9
+"""Flag of a type that Python code made."""
+
+_CUSTOM = frozenset(
+    "__reduce__ __reduce_ex__ __getstate__ __setstate__ __getnewargs__ __getnewargs_ex__".split()
+)
+"""Methods of a class that says itself how its objects travel."""
+
+_log = logging.getLogger("phylozoo_parallel")
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Cloudpickle's pickler with a rule for each kind of object."""
+
+    seen: Any = None
+    """The object it is at, or was at when it failed."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._rules: dict[type, _Rule | None] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how an object travels; see :mod:`kinds`."""
+        self.seen = obj
+        kind = type(obj)
+        try:
+            rule = self._rules[kind]
+        except KeyError:
+            rule = self._rules[kind] = _rule(kind)
+        return NotImplemented if rule is None else rule(obj, self._plain)
+
+    def _plain(self, obj: Any) -> Any:
+        reduced = super().reducer_override(obj)
+        if reduced is NotImplemented and type(obj) in self.dispatch_table:
+            return self.dispatch_table[type(obj)](obj)
+        return reduced
+
+
+def dumps(
+    value: Any, protocol: int | None = None, buffer_callback: Callable[[Any], Any] | None = None
+) -> bytes:
+    """
+    Pickle a value, as ``cloudpickle.dumps`` does.
+
+    Raises
+    ------
+    Refused
+        It cannot be pickled; the message says which object of it, and what to do instead.
+    """
+    if not _holds():
+        plain: bytes = cloudpickle.dumps(value, protocol, buffer_callback)
+        return plain
+    with io.BytesIO() as file:
+        pickler = Pickler(file, protocol=protocol, buffer_callback=buffer_callback)
+        try:
+            pickler.dump(value)
+        except Exception as error:
+            if isinstance(error.__cause__, RecursionError):  # it is deep, and not of a wrong kind
+                raise
+            raise Refused(refused.told(value, pickler.seen, error)) from error
+        return file.getvalue()
+
+
+def _rule(kind: type) -> _Rule | None:
+    if kind is object:
+        return kinds.sentinel
+    for base in kind.__mro__:
+        rule = kinds.RULES.get(base) or kinds.NAMED.get(f"{base.__module__}.{base.__qualname__}")
+        if rule is not None:
+            return rule
+    if kind in (type(sys.stdout), type(sys.stderr)):
+        return kinds.stream
+    if kind in cloudpickle.Pickler.dispatch_table:
+        return None
+    own = {name: value for base in reversed(kind.__mro__[:-1]) for name, value in vars(base).items()}
+    if own.keys() & _CUSTOM or not all(base.__flags__ & _HEAP for base in kind.__mro__[:-1]):
+        named = isinstance(own.get("__module__"), str) and not kind.__dictoffset__
+        return None if named else kinds.by_name_only
+    if own.keys() & {"__getattr__", "__getattribute__"}:
+        return kinds.proxy
+    return None if by_value(kind.__module__) else kinds.stateless
+
+
+_held: bool | None = None
+
+
+def _holds() -> bool:
+    global _held
+    if _held is None:
+        _held = True
+        try:
+            _try_out()
+        except Exception as error:
+            _held = False
+            _log.warning(
+                "cloudpickle %s is not as this version of phylozoo-parallel knows it (%s: %s):"
+                " functions travel as cloudpickle has it, and errors may lack their lines",
+                cloudpickle.__version__, type(error).__name__, error,
+            )
+    return _held
+
+
+def _try_out() -> None:
+    """Ship what the table relies on cloudpickle for."""
