@@ -8,7 +8,7 @@ where it was defined. ``check``, where there is one, then looks at the caller's 
 from textwrap import dedent
 
 WORKS = {
-    "functools.cached_property": """
+    "`functools.cached_property`: functools.cached_property": """
         import functools
         class Tree:
             def __init__(self, n): self.n = n
@@ -19,7 +19,7 @@ WORKS = {
             tree = Tree(i)
             return tree.leaves is tree.leaves, tree.leaves, kept.leaves
     """,
-    "subclass of functools.cached_property": """
+    "`functools.cached_property`: subclass of functools.cached_property": """
         import functools
         class lazy(functools.cached_property):
             def __get__(self, instance, owner=None): return super().__get__(instance, owner)
@@ -30,7 +30,7 @@ WORKS = {
                 return [1]
         def f(i): return Tree().leaves, Tree.__dict__["leaves"].attrname, Tree.__dict__["leaves"].__doc__
     """,
-    "functools.lru_cache": """
+    "`functools.lru_cache`, `functools.cache`: functools.lru_cache": """
         import functools
         @functools.lru_cache(maxsize=7, typed=True)
         def fib(n):
@@ -39,12 +39,12 @@ WORKS = {
         fib.unit = "taxa"
         def f(i): return fib(20 + i), fib.cache_info().hits > 0, fib.cache_parameters(), fib.__doc__, fib.__name__, fib.unit
     """,
-    "functools.cache mapped itself": """
+    "`functools.lru_cache`, `functools.cache`: functools.cache mapped itself": """
         import functools
         @functools.cache
         def f(n): return 0 if n < 1 else 1 + f(n - 1)
     """,
-    "method under lru_cache": """
+    "`functools.lru_cache`, `functools.cache`: method under lru_cache": """
         import functools
         class Tree:
             @functools.lru_cache
@@ -57,12 +57,12 @@ WORKS = {
             def c(cls, n): return cls.__name__, n
         def f(i): return Tree().depth(i), Tree.s(i), Tree.c(i)
     """,
-    "lru_cache of a module's function": """
+    "`functools.lru_cache`, `functools.cache`: lru_cache of a module's function": """
         import functools, posixpath
         join = functools.lru_cache(posixpath.join)
         def f(i): return join("a", str(i))
     """,
-    "local lru_cache": """
+    "`functools.lru_cache`, `functools.cache`: local lru_cache": """
         import functools
         def outer():
             @functools.lru_cache
@@ -71,7 +71,7 @@ WORKS = {
         g = outer()
         def f(i): return g(10 + i)
     """,
-    "functools.wraps": """
+    "decorators, `functools.wraps`: functools.wraps": """
         import functools
         def deco(g):
             @functools.wraps(g)
@@ -84,7 +84,7 @@ WORKS = {
         def g(i): return i
         def f(i): return g.__wrapped__(i), g.__name__
     """,
-    "functools.singledispatch": """
+    "`functools.singledispatch`, `singledispatchmethod`: functools.singledispatch": """
         import functools
         @functools.singledispatch
         def g(x): return "object"
@@ -99,7 +99,7 @@ WORKS = {
         g(Taxon())
         def f(i): return g(i), g([]), g("s"), g(Taxon()), len(g.registry)
     """,
-    "functools.singledispatch with an abstract base class": """
+    "`functools.singledispatch`, `singledispatchmethod`: functools.singledispatch with an abstract base class": """
         import functools, collections.abc
         @functools.singledispatch
         def g(x): return "object"
@@ -108,7 +108,7 @@ WORKS = {
         g(()), g(1.0)
         def f(i): return g(i), g([]), g({})
     """,
-    "functools.singledispatchmethod": """
+    "`functools.singledispatch`, `singledispatchmethod`: functools.singledispatchmethod": """
         import functools
         class Tree:
             @functools.singledispatchmethod
@@ -118,14 +118,14 @@ WORKS = {
         Tree().add(1)
         def f(i): return Tree().add(i), Tree().add("s")
     """,
-    "functools.partialmethod": """
+    "`functools.partial`, `partialmethod`, `total_ordering`: functools.partialmethod": """
         import functools
         class Tree:
             def cut(self, a, b): return a, b
             half = functools.partialmethod(cut, 2)
         def f(i): return Tree().half(i)
     """,
-    "functools.total_ordering": """
+    "`functools.partial`, `partialmethod`, `total_ordering`: functools.total_ordering": """
         import functools
         @functools.total_ordering
         class Rank:
@@ -135,7 +135,7 @@ WORKS = {
             __hash__ = None
         def f(i): return Rank(i) >= Rank(1), Rank(i) > Rank(1)
     """,
-    "functools.partial and a subclass of it": """
+    "`functools.partial`, `partialmethod`, `total_ordering`: functools.partial and a subclass of it": """
         import functools
         class Named(functools.partial): pass
         named = Named(pow, 2)
@@ -143,7 +143,7 @@ WORKS = {
         plain = functools.partial(pow, 3)
         def f(i): return named(i), named.label, type(named).__name__, plain(i)
     """,
-    "descriptor": """
+    "classes, properties, descriptors: descriptor": """
         class Positive:
             def __set_name__(self, owner, name): self.name = name
             def __get__(self, instance, owner=None):
@@ -158,7 +158,7 @@ WORKS = {
             try: branch.length = -1
             except ValueError as error: return branch.length, str(error)
     """,
-    "property, classmethod, staticmethod": """
+    "classes, properties, descriptors: property, classmethod, staticmethod": """
         class Tree:
             n = 3
             @property
@@ -174,7 +174,7 @@ WORKS = {
             tree = Tree(); tree.p = i
             return tree.p, Tree.c(), Tree.s(), make()
     """,
-    "registry that a decorator fills": """
+    "registries": """
         models = {}
         def model(g):
             models[g.__name__] = g
@@ -185,7 +185,7 @@ WORKS = {
         def hky(x): return -x
         def f(i): return sorted(models), [models[name](i) for name in sorted(models)]
     """,
-    "__init_subclass__ registry": """
+    "metaclasses, `__init_subclass__`: __init_subclass__ registry": """
         class Model:
             registry = {}
             def __init_subclass__(cls, *, tag, **more):
@@ -204,7 +204,7 @@ WORKS = {
             assert type(back) is HKY
             assert Model.registry == before
     """,
-    "metaclass that registers and wants keywords": """
+    "metaclasses, `__init_subclass__`: metaclass that registers and wants keywords": """
         class Meta(type):
             seen = []
             def __new__(meta, name, bases, namespace, *, rank):
@@ -226,7 +226,7 @@ WORKS = {
             list(ex.map(g, [1]))
             assert Meta.seen == ["A", "B"]
     """,
-    "a class that comes back is the one it was": """
+    "classes, properties, descriptors: a class that comes back is the one it was": """
         FACTOR = 1
         class Tree:
             made = []
@@ -245,7 +245,7 @@ WORKS = {
             assert back[0].get() == 2
             assert list(ex.map(f, [1])) == [2]
     """,
-    "a class that changed before the next map": """
+    "classes, properties, descriptors: a class that changed before the next map": """
         class Tree:
             rate = 1
         def f(i): return Tree.rate
@@ -255,7 +255,7 @@ WORKS = {
             del Tree.rate
             assert list(ex.map(lambda i: hasattr(Tree, "rate"), [1, 2])) == [False, False]
     """,
-    "abc.ABC with registrations": """
+    "abstract base classes": """
         import abc
         class Shape(abc.ABC):
             @abc.abstractmethod
@@ -270,7 +270,7 @@ WORKS = {
             except TypeError: abstract = True
             return abstract, Square().area(), issubclass(Foreign, Shape), isinstance(frozenset(), Shape), isinstance(3, Shape)
     """,
-    "enum.Enum": """
+    "enumerations and flags: enum.Enum": """
         import enum
         class Base(enum.Enum):
             A = "a"
@@ -287,7 +287,7 @@ WORKS = {
             assert list(ex.map(lambda b: b is Base.A, [Base.A, Base.C])) == [True, False]
             assert list(ex.map(lambda b: b, Base)) == list(Base)
     """,
-    "enumeration whose members have fields": """
+    "enumerations and flags: enumeration whose members have fields": """
         import enum
         class Planet(enum.Enum):
             EARTH = (1, 2)
@@ -304,7 +304,7 @@ WORKS = {
             assert list(ex.map(g, [1])) == [Planet.MARS]
             assert list(ex.map(lambda p: p.mass, Planet)) == [1, 3]
     """,
-    "enumeration with its own __new__": """
+    "enumerations and flags: enumeration with its own __new__": """
         import enum
         class Coordinate(bytes, enum.Enum):
             def __new__(cls, value, label, unit):
@@ -327,7 +327,7 @@ WORKS = {
         def check(ex):
             assert list(ex.map(g, [1])) == [(State.A, Coordinate.PX)]
     """,
-    "enumeration whose base class has __init__": """
+    "enumerations and flags: enumeration whose base class has __init__": """
         import enum
         class Labelled(enum.Enum):
             def __init__(self, code, label): self.label = label
@@ -337,7 +337,7 @@ WORKS = {
         def f(i): return S.A.label, S((2, "b")).name
         def check(ex): assert list(ex.map(lambda i: S.B, [1])) == [S.B]
     """,
-    "enumeration with values compared by identity": """
+    "enumerations and flags: enumeration with values compared by identity": """
         import enum
         class Sentinel(enum.Enum):
             MISSING = object()
@@ -345,7 +345,7 @@ WORKS = {
         def f(i): return Sentinel.MISSING is Sentinel.MISSING, Sentinel.NONE.name
         def check(ex): assert list(ex.map(lambda i: Sentinel.NONE, [1])) == [Sentinel.NONE]
     """,
-    "enum.IntEnum, auto": """
+    "enumerations and flags: enum.IntEnum, auto": """
         import enum
         class Rank(enum.IntEnum):
             def _generate_next_value_(name, start, count, last_values): return 10 * (count + 1)
@@ -354,7 +354,7 @@ WORKS = {
         def f(i): return Rank.GENUS > Rank.SPECIES, Rank(10).name, Rank.GENUS + 1, f"{Rank.GENUS:d}"
         def check(ex): assert [r is Rank.GENUS for r in ex.map(lambda i: Rank.GENUS, [1])] == [True]
     """,
-    "enum.Flag": """
+    "enumerations and flags: enum.Flag": """
         import enum
         class Perm(enum.Flag):
             R = enum.auto()
@@ -368,7 +368,7 @@ WORKS = {
             assert list(ex.map(g, [1])) == [(Perm.R | Perm.X, Perm.RW)]
             assert next(ex.map(g, [1]))[0] is both
     """,
-    "enum.IntFlag": """
+    "enumerations and flags: enum.IntFlag": """
         import enum
         class Perm(enum.IntFlag):
             R = 4
@@ -377,7 +377,7 @@ WORKS = {
         def f(i): return int(Perm.R | Perm.W), int(Perm.R | 1), int(Perm(6) & Perm.W)
         def check(ex): assert list(ex.map(lambda i: Perm.R | Perm.W, [1])) == [Perm.R | Perm.W]
     """,
-    "functional enumeration, str mixin": """
+    "enumerations and flags: functional enumeration, str mixin": """
         import enum
         Colour = enum.Enum("Colour", "RED GREEN")
         class Name(str, enum.Enum):
@@ -386,7 +386,7 @@ WORKS = {
         def check(ex):
             assert list(ex.map(lambda i: (Colour.GREEN, Name.HOMO), [1])) == [(Colour.GREEN, Name.HOMO)]
     """,
-    "generic class, TypeVar, Protocol": """
+    "generic classes, protocols, `TypeVar`, `NewType`": """
         import typing
         T = typing.TypeVar("T", bound=int)
         class Box(typing.Generic[T]):
@@ -406,7 +406,7 @@ WORKS = {
         def g(i): return T, Box
         def check(ex): assert list(ex.map(g, [1])) == [(T, Box)]
     """,
-    "NamedTuple, namedtuple, TypedDict, NewType": """
+    "named tuples, typed dictionaries": """
         import typing, collections
         class P(typing.NamedTuple):
             x: int
@@ -422,7 +422,7 @@ WORKS = {
             assert list(ex.map(g, [1])) == [(P(1), Q(1))]
             assert type(next(ex.map(g, [1]))[0]) is P
     """,
-    "dataclasses": """
+    "dataclasses, attrs classes": """
         import dataclasses
         from dataclasses import dataclass, field, KW_ONLY, MISSING
         @dataclass(frozen=True, order=True)
@@ -448,7 +448,7 @@ WORKS = {
         def g(i): return A(i), B(i), C(i)
         def check(ex): assert list(ex.map(g, [1])) == [(A(1), B(1), C(1))]
     """,
-    "__slots__": """
+    "`__slots__`": """
         class P:
             __slots__ = ("x", "y")
             def __init__(self, x): self.x = x
@@ -474,7 +474,7 @@ WORKS = {
             p, q, r = next(ex.map(g, [1]))
             assert p == P(1) and q.z == 8 and r.x == 1
     """,
-    "weakref.WeakValueDictionary, WeakKeyDictionary, WeakSet": """
+    "weak references, weak sets and dictionaries: weakref.WeakValueDictionary, WeakKeyDictionary, WeakSet": """
         import weakref
         class Node:
             def __init__(self, n): self.n = n
@@ -489,7 +489,7 @@ WORKS = {
             del late
             return seen, 7 in values, sorted(values), sorted(keys.values()), sorted(n.n for n in nodes), type(values).__name__
     """,
-    "class that counts its instances in a WeakSet": """
+    "weak references, weak sets and dictionaries: class that counts its instances in a WeakSet": """
         import weakref
         class Node:
             alive = weakref.WeakSet()
@@ -498,7 +498,7 @@ WORKS = {
             node = Node()
             return len(Node.alive)
     """,
-    "weakref.ref": """
+    "weak references, weak sets and dictionaries: weakref.ref": """
         import weakref
         class Node:
             def __init__(self, n): self.n = n; self.parent = None
@@ -514,7 +514,19 @@ WORKS = {
             back = next(ex.map(lambda node: node, [root.child]))
             assert back.parent().n == 1 and back.parent().child is back
     """,
-    "threading.local": """
+    "weak references, weak sets and dictionaries: weakref.proxy": """
+        import weakref
+        class Node:
+            def __init__(self, n): self.n = n
+        root = Node(1)
+        root.child = Node(2)
+        root.child.parent = weakref.proxy(root)
+        proxy = weakref.proxy(root)
+        def f(i):
+            root.n = i
+            return proxy.n, root.child.parent.n, proxy.child is root.child
+    """,
+    "`threading.local`": """
         import threading
         local = threading.local()
         local.n = 3
@@ -522,7 +534,7 @@ WORKS = {
             local.m = i
             return local.n, local.m, type(local).__name__
     """,
-    "contextvars.ContextVar": """
+    "`contextvars.ContextVar`": """
         import contextvars
         var = contextvars.ContextVar("var", default=3)
         bare = contextvars.ContextVar("bare")
@@ -532,7 +544,7 @@ WORKS = {
             var.reset(token)
             return got, var.get(), var.name, bare.get("none")
     """,
-    "logging.Logger": """
+    "loggers": """
         import logging
         log = logging.getLogger("main.kinds")
         adapter = logging.LoggerAdapter(log, {"a": 1})
@@ -540,17 +552,17 @@ WORKS = {
             log.debug("no")
             return log is logging.getLogger("main.kinds"), adapter.extra
     """,
-    "compiled regular expression": """
+    "values and containers of the standard library: compiled regular expression": """
         import re
         pattern = re.compile(r"(?P<name>[A-Z])\\d", re.I)
         def f(i): return pattern.findall("a1 b2"), pattern.flags
     """,
-    "modules and submodules": """
+    "modules": """
         import os.path, xml.etree.ElementTree, collections.abc as c
         import concurrent.futures
         def f(i): return os.path.join("a", "b"), xml.etree.ElementTree.fromstring("<a/>").tag, c.Sized.__name__, concurrent.futures.ALL_COMPLETED
     """,
-    "importlib.util.LazyLoader": """
+    "lazy modules, facades, proxies: importlib.util.LazyLoader": """
         import importlib.util, sys
         def lazy(name):
             spec = importlib.util.find_spec(name)
@@ -564,7 +576,7 @@ WORKS = {
         def f(i): return colorsys.rgb_to_hsv(0, 0, i)
         def check(ex): pass
     """,
-    "lazy proxy that is a module": """
+    "lazy modules, facades, proxies: lazy proxy that is a module": """
         import types, importlib
         class Lazy(types.ModuleType):
             def __getattr__(self, name):
@@ -578,7 +590,7 @@ WORKS = {
             except ModuleNotFoundError: missing = True
             return statistics.mean([1, i]), missing
     """,
-    "lazy proxy that only looks like a module": """
+    "lazy modules, facades, proxies: lazy proxy that only looks like a module": """
         import importlib
         class Demand:
             def __init__(self, name): self._name = name
@@ -586,7 +598,7 @@ WORKS = {
         statistics = Demand("statistics")
         def f(i): return statistics.mean([1, i])
     """,
-    "demandimport-like proxy with slots": """
+    "lazy modules, facades, proxies: demandimport-like proxy with slots": """
         import importlib
         class Demand(object):
             __slots__ = ("_name", "_module")
@@ -603,7 +615,7 @@ WORKS = {
         statistics = Demand("statistics")
         def f(i): return statistics.mean([1, i])
     """,
-    "deprecation facade": """
+    "lazy modules, facades, proxies: deprecation facade": """
         import warnings, math
         class Deprecated:
             def __init__(self, module): self.__dict__["_module"] = module
@@ -617,7 +629,7 @@ WORKS = {
                 got = old.sqrt(4)
             return got, len(seen)
     """,
-    "object in place of a module in sys.modules": """
+    "lazy modules, facades, proxies: object in place of a module in sys.modules": """
         import email.charset, sys, types
         import json.tool
         class Facade(types.ModuleType):
@@ -628,7 +640,7 @@ WORKS = {
         def f(i): return facade.Fraction(1, i) == __import__("fractions").Fraction(1, i)
         def check(ex): sys.modules["fractions"] = fractions
     """,
-    "deprecated-style wrapper": """
+    "decorators, `functools.wraps`: deprecated-style wrapper": """
         import functools, warnings
         def deprecated(reason):
             def deco(g):
@@ -645,29 +657,29 @@ WORKS = {
                 warnings.simplefilter("always")
                 return g(i), len(seen)
     """,
-    "types.MappingProxyType": """
+    "`memoryview`, `types.MappingProxyType`, `types.SimpleNamespace`: types.MappingProxyType": """
         import types
         table = types.MappingProxyType({"a": 1})
         def f(i):
             try: table["b"] = 1
             except TypeError: return dict(table), type(table).__name__
     """,
-    "types.SimpleNamespace": """
+    "`memoryview`, `types.MappingProxyType`, `types.SimpleNamespace`: types.SimpleNamespace": """
         import types
         settings = types.SimpleNamespace(rate=1, more=types.SimpleNamespace(x=2))
         def f(i): return settings.rate, settings.more.x
     """,
-    "itertools objects": """
+    "iterators of `itertools`": """
         import itertools
         count = itertools.count(5)
         def f(i): return next(itertools.islice(count, 1)) >= 5
     """,
-    "memoryview": """
+    "`memoryview`, `types.MappingProxyType`, `types.SimpleNamespace`: memoryview": """
         view = memoryview(bytearray(b"abc"))
         cast = memoryview(b"\\0\\0\\0\\1").cast("I")
         def f(i): return bytes(view), view[1], view.readonly, type(view).__name__, cast.format, len(cast)
     """,
-    "numpy": """
+    "NumPy's arrays, dtypes and ufuncs": """
         import numpy as np
         dtype = np.dtype([("a", "i4"), ("b", "f8")])
         table = np.zeros(3, dtype)
@@ -681,14 +693,14 @@ WORKS = {
         record = np.rec.array([(1, 2.0)], dtype=dtype)
         def f(i): return add(i, 1), table["a"].sum(), dtype.names, int(vector(i)), poly(i), type(sub).__name__, record.a[0]
     """,
-    "sentinel compared by is": """
+    "sentinels, singletons: sentinel compared by is": """
         MISSING = object()
         class Table:
             def get(self, x=MISSING): return x is MISSING
         def g(x=MISSING): return x is MISSING
         def f(i): return g(), g(MISSING), g(i), Table().get()
     """,
-    "singleton made by __new__": """
+    "sentinels, singletons: singleton made by __new__": """
         class Unknown:
             _only = None
             def __new__(cls):
@@ -702,7 +714,7 @@ WORKS = {
             assert next(ex.map(g, [1])) is UNKNOWN
             assert next(ex.map(lambda u: u is UNKNOWN, [UNKNOWN]))
     """,
-    "singleton made by its metaclass": """
+    "sentinels, singletons: singleton made by its metaclass": """
         class Single(type):
             made = {}
             def __call__(cls, *a):
@@ -714,6 +726,90 @@ WORKS = {
         config.n = 5
         def f(i): return Config() is config, Config().n
     """,
+    "dataclasses, attrs classes: attrs": """
+        import attrs, attr
+        @attrs.define
+        class A:
+            x: int = attrs.field()
+            y: list = attrs.field(factory=list, eq=False)
+            @x.validator
+            def check(self, attribute, value):
+                if value > 5: raise ValueError("large")
+        @attrs.frozen
+        class B(A):
+            z: int = 2
+        @attr.s
+        class Old: x = attr.ib(default=attr.NOTHING, converter=int)
+        def f(i):
+            try: A(9)
+            except ValueError as error: large = str(error)
+            try: B(1).z = 3
+            except attrs.exceptions.FrozenInstanceError: frozen = True
+            return large, frozen, A(i), B(i), attrs.asdict(B(i)), Old("3").x, hasattr(A(1), "__dict__"), attrs.fields(A).x.default is attrs.NOTHING
+        def f(i, f=f): return [repr(part) for part in f(i)]
+        def g(i): return A(i), B(i)
+        def check(ex): assert list(ex.map(g, [1])) == [(A(1), B(1))]
+    """,
+    "lazy modules, facades, proxies: lazy_loader": """
+        import lazy_loader
+        colorsys = lazy_loader.load("colorsys")
+        missing = lazy_loader.load("a_module_that_is_not_installed")
+        def f(i):
+            try: missing.x
+            except ModuleNotFoundError: gone = True
+            return colorsys.rgb_to_hsv(0, 0, i), gone
+    """,
+    "lazy modules, facades, proxies: six.moves": """
+        import six, six.moves
+        from six.moves import urllib
+        def f(i): return six.moves.range(i), urllib.parse.quote(" "), six.moves.urllib.parse.quote(" ")
+    """,
+    "modules: submodule under another name": """
+        import numpy.linalg as la, numpy as np
+        from xml.etree import ElementTree as ET
+        def f(i): return float(la.norm([3, 4])), ET.fromstring("<a/>").tag, float(np.linalg.det([[2.0]]))
+    """,
+    "sentinels, singletons: of a module": """
+        import dataclasses, inspect, enum
+        from dataclasses import MISSING, KW_ONLY
+        from functools import _initial_missing as nothing
+        def f(i, default=MISSING): return default is dataclasses.MISSING, MISSING is dataclasses.MISSING, KW_ONLY is dataclasses.KW_ONLY, nothing is __import__("functools")._initial_missing
+        def check(ex):
+            assert next(ex.map(lambda i: i is MISSING, [MISSING]))
+    """,
+    "sentinels, singletons: among items and results": """
+        MISSING = object()
+        def f(i): return MISSING is None
+        def check(ex):
+            assert list(ex.map(lambda i: i is MISSING, [MISSING, 1])) == [True, False]
+            assert list(ex.map(lambda i: MISSING, [1, 2])) == [MISSING, MISSING]
+    """,
+    "classes, properties, descriptors: copied and reduced": """
+        import copy
+        class Tree:
+            def __init__(self, n): self.n = n
+            def __eq__(self, other): return type(other) is Tree and self.n == other.n
+            __hash__ = None
+            def __copy__(self): return Tree(self.n)
+            def __len__(self): return self.n
+            def __bool__(self): raise ValueError("ambiguous")
+            def __class_getitem__(cls, item): return item
+        def f(i): return copy.copy(Tree(i)).n, len(Tree(i)), Tree[i], (Tree(i) == Tree(i))
+        def check(ex): assert list(ex.map(lambda t: t, [Tree(1)])) == [Tree(1)]
+    """,
+    "classes, properties, descriptors: answers to every name": """
+        class Bag:
+            def __init__(self): self.data = {}
+            def __getattr__(self, name): return self.data.get(name, "none")
+        class Attributes(dict):
+            __getattr__ = dict.__getitem__
+            __setattr__ = dict.__setitem__
+        bag = Bag()
+        bag.data["x"] = 1
+        at = Attributes(x=2)
+        def f(i): return bag.x, bag.y, at.x
+        def check(ex): assert next(ex.map(lambda b: b.x, [bag])) == 1
+    """,
     "coroutine and generator functions": """
         import asyncio
         async def g(i): return i
@@ -723,7 +819,7 @@ WORKS = {
         async def main(i): return await g(i), [k async for k in h(i)]
         def f(i): return asyncio.run(main(i)), list(gen(i))
     """,
-    "closures and nonlocal": """
+    "functions, lambdas, closures: closures and nonlocal": """
         def counter():
             n = 0
             def step():
@@ -738,7 +834,7 @@ WORKS = {
             step()
             return look() - before
     """,
-    "recursive functions and classes": """
+    "functions, lambdas, closures: recursive functions and classes": """
         def even(n): return n == 0 or odd(n - 1)
         def odd(n): return n != 0 and even(n - 1)
         class Node:
@@ -746,7 +842,7 @@ WORKS = {
             def sup(self): return super().__repr__()[:2], __class__ is Node
         def f(i): return even(i), type(Node().child()) is Node, Node().sup()
     """,
-    "class in a class, mutual references": """
+    "classes, properties, descriptors: class in a class, mutual references": """
         class Outer:
             class Inner:
                 def up(self): return Outer
@@ -766,7 +862,7 @@ WORKS = {
             except Wrong as error: assert error.site == 3
             else: assert 0
     """,
-    "objects with __call__, __reduce__, __getstate__": """
+    "classes, properties, descriptors: objects with __call__, __reduce__, __getstate__": """
         import threading
         class Cache:
             def __init__(self): self.lock = threading.Lock(); self.n = 4
@@ -777,7 +873,7 @@ WORKS = {
         def f(i):
             with cache.lock: return cache(i)
     """,
-    "collections": """
+    "values and containers of the standard library: collections": """
         import collections
         groups = collections.defaultdict(list, a=[1])
         ordered = collections.OrderedDict(b=1, a=2)
@@ -791,24 +887,24 @@ WORKS = {
         keys = {"a": 1}.keys()
         def f(i): return groups["b"], list(ordered), chain["y"], bag["z"], Deep()["q"], counter["a"], queue.maxlen, list(keys)
     """,
-    "slices, ranges, Ellipsis, NotImplemented, types": """
+    "values and containers of the standard library: slices, ranges, Ellipsis, NotImplemented, types": """
         cut = slice(1, 3); span = range(0, 9, 2); dots = ...; no = NotImplemented
         import types
         nonetype = type(None); func = types.FunctionType; union = int | None; alias = list[int]
         def f(i): return [1, 2, 3, 4][cut], list(span), dots is ..., no is NotImplemented, nonetype is type(None), isinstance(f, func), str(union), str(alias)
     """,
-    "datetime, decimal, fractions, uuid, pathlib": """
+    "values and containers of the standard library: datetime, decimal, fractions, uuid, pathlib": """
         import datetime, decimal, fractions, uuid, pathlib, zoneinfo
         day = datetime.date(2024, 1, 1); d = decimal.Decimal("1.1"); q = fractions.Fraction(1, 3)
         u = uuid.UUID(int=3); p = pathlib.PurePosixPath("/a/b")
         def f(i): return day.year, d + 1, q * 3, u.int, p.name
     """,
-    "random.Random, struct.Struct, operator getters": """
+    "values and containers of the standard library: random.Random, struct.Struct, operator getters": """
         import random, struct, operator
         rng = random.Random(3); packer = struct.Struct("<I"); get = operator.itemgetter(1); attr = operator.attrgetter("real")
         def f(i): return packer.pack(i), get([1, 2]), attr(i), random.Random(3).random()
     """,
-    "bound methods and built-ins": """
+    "functions, lambdas, closures: bound methods and built-ins": """
         seen = [1, 2]
         add = seen.append; up = "abc".upper; low = str.lower
         def f(i): add(3); return up(), low("X"), seen[:2]
@@ -822,17 +918,17 @@ WORKS = {
         def g(x: Tree) -> "list[Tree]": return x
         def f(i): return Tree.__annotations__, g.__annotations__["return"]
     """,
-    "queue.SimpleQueue free items and io objects": """
+    "values and containers of the standard library: queue.SimpleQueue free items and io objects": """
         import io
         text = io.StringIO("a b"); raw = io.BytesIO(b"abc")
         def f(i): return text.getvalue(), raw.getvalue()
     """,
-    "sys.stdout, sys.stderr": """
+    "`sys.stdout`, `sys.stderr`": """
         import sys
         out, err = sys.stdout, sys.stderr
         def f(i): return out is not None, err is not None
     """,
-    "contextlib helpers": """
+    "decorators, `functools.wraps`: contextlib helpers": """
         import contextlib
         @contextlib.contextmanager
         def managed(i): yield i + 1
@@ -844,7 +940,7 @@ WORKS = {
         def f(i):
             with managed(i) as n: return n, g(i)
     """,
-    "code, cells, getset descriptors": """
+    "functions, lambdas, closures: code, cells, getset descriptors": """
         def g(): return 4
         code = g.__code__
         descriptor = int.real
@@ -852,6 +948,121 @@ WORKS = {
         def f(i): return eval(code), descriptor.__name__, descriptor.__get__(i)
     """,
 }
-"""The kind, and a program with it."""
+"""The row of the table in the documentation, what is special in it, and a program with it."""
+
+LOCK, INSIDE, HALF = "a lock works within one process", "inside the function", "half run"
+
+REFUSED = {
+    "locks, conditions, semaphores, events": """
+        import threading
+        cache_lock = threading.Lock()
+        def f(i):
+            with cache_lock: return i
+    """,
+    "locks, conditions, semaphores, events: in an object": """
+        import threading
+        class Cache:
+            def __init__(self): self.guard = threading.Condition()
+        cache = Cache()
+        def helper(i): return cache
+        def f(i): return helper(i)
+    """,
+    "locks, conditions, semaphores, events: a semaphore": """
+        import threading
+        class Tree:
+            gate = threading.Semaphore(2)
+            def go(self, i): return self.gate
+        f = Tree().go
+    """,
+    "locks, conditions, semaphores, events: in a closure": """
+        import threading
+        def outer():
+            event = threading.Event()
+            def inner(i): return event
+            return inner
+        f = outer()
+    """,
+    "queues, threads, processes, pools, futures": """
+        import queue
+        waiting = queue.Queue()
+        def f(i): return waiting.get()
+    """,
+    "queues, threads, processes, pools, futures: a pool": """
+        import concurrent.futures
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        def f(i): return pool
+    """,
+    "generators, running coroutines": """
+        trees = (i for i in range(9))
+        def f(i): return next(trees)
+    """,
+    "open files, sockets, connections": """
+        import sqlite3
+        db = sqlite3.connect(":memory:")
+        def f(i): return db.execute("select 1")
+        close = db.close
+    """,
+    "open files, sockets, connections: a file to write": """
+        import os
+        log = open(os.devnull, "w")
+        def f(i): log.write(i)
+        close = log.close
+    """,
+    "open files, sockets, connections: a binary file": """
+        import os
+        data = open(os.devnull, "rb")
+        def f(i): data.read(i)
+        close = data.close
+    """,
+    "open files, sockets, connections: a socket": """
+        import socket
+        line = socket.socket()
+        def f(i): return line
+        close = line.close
+    """,
+    "handlers, contexts, tokens": """
+        import logging
+        handler = logging.StreamHandler()
+        def f(i): return handler
+    """,
+    "handlers, contexts, tokens: a context": """
+        import contextvars
+        context = contextvars.copy_context()
+        def f(i): return context
+    """,
+    "`numpy.frompyfunc`": """
+        import numpy
+        double = numpy.frompyfunc(lambda x: 2 * x, 1, 1)
+        def f(i): return double(i)
+    """,
+}
+"""The same of what is refused."""
+
+TOLD = {
+    "locks, conditions, semaphores, events": ("global `cache_lock` of function `f`", LOCK),
+    "locks, conditions, semaphores, events: in an object": (
+        "attribute `guard` of a `Cache`, in global `cache` of function `helper`, in global"
+        " `helper` of function `f`, of type `threading.Condition`",
+        LOCK,
+    ),
+    "locks, conditions, semaphores, events: a semaphore": (
+        "attribute `gate` of class `Tree`", LOCK,
+    ),
+    "locks, conditions, semaphores, events: in a closure": (
+        "variable `event` of function `outer.<locals>.inner`", "return results",
+    ),
+    "queues, threads, processes, pools, futures": ("global `waiting` of", "return results"),
+    "queues, threads, processes, pools, futures: a pool": ("global `pool` of", INSIDE),
+    "generators, running coroutines": ("global `trees` of", HALF),
+    "open files, sockets, connections": ("global `db` of", INSIDE),
+    "open files, sockets, connections: a file to write": ("global `log` of", INSIDE),
+    "open files, sockets, connections: a binary file": ("global `data` of", INSIDE),
+    "open files, sockets, connections: a socket": ("global `line` of", INSIDE),
+    "handlers, contexts, tokens": ("global `handler` of", "leave it out"),
+    "handlers, contexts, tokens: a context": ("global `context` of", "in the function"),
+    "`numpy.frompyfunc`": ("global `double` of", INSIDE),
+}
+"""What the error says of each: where the object was found, and what to do."""
 
 WORKS = {kind: dedent(code) for kind, code in WORKS.items()}
+REFUSED = {kind: dedent(code) for kind, code in REFUSED.items()}

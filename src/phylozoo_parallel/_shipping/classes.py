@@ -52,7 +52,7 @@ def reduce_class(obj: type, plain: Callable[[Any], Any]) -> Any:
         args = *args[:3], namespace, *args[4:]
         meta, hook = _once(obj)
     told = setter, attributes, members
-    return _class, (identity.key_of(obj), make, args, meta, hook), told, None, None, _set_class
+    return _class, (identity.key_of(obj), make, args, meta, hook), told, None, None, set_class
 
 
 def _is_slot(value: Any, owner: type) -> bool:
@@ -103,7 +103,8 @@ def _silent(kind: type | None) -> Iterator[None]:
         type.__setattr__(kind, "__init_subclass__", hook)
 
 
-def _set_class(cls: type, told: tuple[Any, dict[str, Any], Any]) -> None:
+def set_class(cls: type, told: tuple[Any, dict[str, Any], Any]) -> None:
+    """Give a class that came from another process its attributes, as they are there now."""
     setter, attributes, members = told
     before = _received.get(cls)
     if before is None:  # it is at home here

@@ -26,7 +26,7 @@ lock = threading.RLock()
 keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 known: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
-_bare: dict[int, tuple[Any, str]] = {}
+_bare: dict[int, tuple[Any, str | Reduced]] = {}
 _bare_known: dict[str, Any] = {}
 _arrived: set[str] = set()
 """Sentinels and context variables: they cannot be weakly referenced, so they stay."""
@@ -105,12 +105,10 @@ def bare(obj: Any, make: Callable[..., Any], *args: Any) -> Reduced:
     with lock:
         found = _bare.get(id(obj))
         if found is None:
-            home = held_by_module(obj)
-            if home is not None:
-                return home
-            found = _bare[id(obj)] = obj, uuid.uuid4().hex
-            _bare_known[found[1]] = obj
-    return one_bare, (found[1], make, args)
+            found = _bare[id(obj)] = obj, held_by_module(obj) or uuid.uuid4().hex
+            _bare_known[str(found[1])] = obj
+    home = found[1]
+    return (one_bare, (home, make, args)) if isinstance(home, str) else home
 
 
 def one_bare(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -122,6 +120,11 @@ def one_bare(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
             _bare[id(obj)] = obj, key
             _arrived.add(key)
         return obj
+
+
+def any_bare() -> bool:
+    """Tell whether this process has met any object of :func:`bare`."""
+    return bool(_bare)
 
 
 def at_home(obj: Any) -> bool:

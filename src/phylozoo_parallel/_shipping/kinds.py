@@ -18,6 +18,7 @@ import sys
 import threading
 import types
 import typing
+import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -116,6 +117,15 @@ def _weak_ref(obj: Any, plain: Plain) -> Any:
         return (_gone, ()) if target is None else (_WeakMethod, (target,))
     target = obj()
     return (_gone, ()) if target is None else (_Ref, (target,))
+
+
+def _weak_proxy(obj: Any, plain: Plain) -> Any:
+    """What it refers to, in its place."""
+    return _itself, (obj.__reduce_ex__.__self__,)
+
+
+def _itself(obj: Any) -> Any:
+    return obj
 
 
 class _Ref(weakref.ref):  # type: ignore[type-arg]
@@ -263,9 +273,15 @@ def _set_vectorize(obj: Any, state: dict[str, Any]) -> None:
 
 
 def proxy(obj: Any, plain: Plain) -> Any:
-    """An object that answers for another: ask nothing of it, and nothing of an empty one."""
-    state = identity.state_of(obj)
-    return object.__new__, (type(obj),), state, None, None, _set_proxy
+    """An object that answers to every name: ask nothing of it, and nothing of an empty one."""
+    values = list.__iter__(obj) if isinstance(obj, list) else None
+    entries = iter(dict.items(obj)) if isinstance(obj, dict) else None
+    return _empty_of, (type(obj),), identity.state_of(obj), values, entries, _set_proxy
+
+
+def _empty_of(kind: Any) -> Any:
+    base: Any = next(base for base in kind.__mro__ if base in (dict, list, object))
+    return base.__new__(kind)
 
 
 def _set_proxy(obj: Any, state: dict[str, Any]) -> None:
@@ -291,6 +307,13 @@ def by_name_only(obj: Any, plain: Plain) -> Any:
     return NotImplemented
 
 
+def iterator(obj: Any, plain: Plain) -> Any:
+    """Where it stands; from Python 3.14 on it cannot be told."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return obj.__reduce__()
+
+
 def stream(obj: Any, plain: Plain) -> Any:
     """What is printed goes to the worker's own streams."""
     for name in ("stdout", "stderr"):
@@ -311,6 +334,8 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     functools._lru_cache_wrapper: _cached,
     functools.cached_property: _cached_property,
     weakref.ref: _weak_ref,
+    weakref.ProxyType: _weak_proxy,
+    weakref.CallableProxyType: _weak_proxy,
     **dict.fromkeys(WEAK, _weak_container),
     threading.local: _local,
     contextvars.ContextVar: _context_var,

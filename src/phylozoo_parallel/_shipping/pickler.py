@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cloudpickle
 
 from phylozoo_parallel._shipping import kinds, refused
+from phylozoo_parallel._shipping.classes import set_class
 from phylozoo_parallel._shipping.identity import by_value
 from phylozoo_parallel.errors import Refused
 
@@ -33,7 +35,10 @@ _CUSTOM = frozenset(
 _log = logging.getLogger("phylozoo_parallel")
 
 
-class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+_Base: Any = getattr(cloudpickle, "Pickler", pickle.Pickler)
+
+
+class Pickler(_Base):  # type: ignore[misc]
     """Cloudpickle's pickler with a rule for each kind of object."""
 
     seen: Any = None
@@ -94,15 +99,23 @@ def _rule(kind: type) -> _Rule | None:
             return rule
     if kind in (type(sys.stdout), type(sys.stderr)):
         return kinds.stream
-    if kind in cloudpickle.Pickler.dispatch_table:
+    if kind in Pickler.dispatch_table:
         return None
-    own = {name: value for base in reversed(kind.__mro__[:-1]) for name, value in vars(base).items()}
-    if own.keys() & _CUSTOM or not all(base.__flags__ & _HEAP for base in kind.__mro__[:-1]):
-        named = isinstance(own.get("__module__"), str) and not kind.__dictoffset__
-        return None if named else kinds.by_name_only
-    if own.keys() & {"__getattr__", "__getattribute__"}:
-        return kinds.proxy
-    return None if by_value(kind.__module__) else kinds.stateless
+    if kind.__module__ == "itertools":
+        return kinds.iterator
+    own = {name: it for base in reversed(kind.__mro__[:-1]) for name, it in _said(base)}
+    compiled = [base for base in kind.__mro__[:-1] if not base.__flags__ & _HEAP]
+    if not own.keys() & _CUSTOM and compiled in ([], [dict], [list]):
+        if own.keys() & {"__getattr__", "__getattribute__"}:
+            return kinds.proxy
+        return None if compiled or by_value(kind.__module__) else kinds.stateless
+    named = isinstance(own.get("__module__", ""), str) and not kind.__dictoffset__
+    return None if named else kinds.by_name_only
+
+
+def _said(kind: type) -> Iterable[tuple[str, Any]]:
+    """What a class of the user's says; all have the methods of dict and list."""
+    return () if kind in (dict, list) else vars(kind).items()
 
 
 _held: bool | None = None
@@ -124,5 +137,29 @@ def _holds() -> bool:
     return _held
 
 
+_TRIAL = """
+import enum
+def outer():
+    n = 1
+    return lambda: n
+func = outer()
+class Slotted:
+    __slots__ = ("x",)
+class Member(enum.Enum):
+    A = 1
+"""
+
+
 def _try_out() -> None:
-    """Ship what the table relies on cloudpickle for."""
+    """Ship what the rules lean on cloudpickle for; raise where it is no longer as they know it."""
+    main = {"__name__": "__main__"}
+    exec(compile(_TRIAL, "<trial>", "exec"), main)
+    with io.BytesIO() as file:
+        pickler = Pickler(file, protocol=5)
+        pickler.dump(main["func"])
+        func = pickle.loads(file.getvalue())
+        if func() != 1 or func.__code__.co_filename != "<trial>":
+            raise ValueError("a function comes out changed")
+        for name in "Slotted", "Member":
+            if pickler.reducer_override(main[name])[-1] is not set_class:
+                raise ValueError("a class travels in another way")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import types
 from collections import deque
 from collections.abc import Iterator
@@ -67,9 +68,9 @@ REFUSED = {
     "_contextvars.Token": "a token belongs to a change of this process's context: leave it out",
     "_contextvars.Context": "a context belongs to one process: set its variables in the function",
     "logging.Handler": "a handler writes for one process: let the function log, and leave it out",
-    "weakref.ProxyType": "a proxy says nothing of itself: pass a weakref.ref or the object",
     "numpy.ufunc": f"numpy does not tell which function it was made from: {INSIDE}, or {MODULE}",
     "ctypes.CDLL": f"a library is loaded into one process: {INSIDE}, or {MODULE}",
+    **{f"itertools.{name}": STREAM for name in vars(itertools)},
 }
 """Types, and their subclasses, and what to do instead."""
 
@@ -158,6 +159,8 @@ def _held(obj: Any) -> Iterator[tuple[str, Any]]:
         if type(obj) is types.ModuleType and by_value(obj.__name__):
             for name, value in vars(obj).items():
                 yield f"`{name}` of module `{obj.__name__}`", value
+    elif isinstance(obj, types.MethodType):
+        yield from (("", obj.__func__), ("", obj.__self__))
     elif isinstance(obj, dict):
         for key, value in obj.items():
             yield f"entry {short(key)} of a dictionary", value

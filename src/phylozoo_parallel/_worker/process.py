@@ -9,6 +9,7 @@ One chunk in a worker process: packed items in, packed results out.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -79,12 +80,14 @@ def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None
 
 
 def _parts(value: Any) -> list[Any]:
-    try:
-        return pickles.parts(value, pickle.dumps)
-    except Exception:  # what only our own pickler can do: lambdas, classes of __main__
-        from phylozoo_parallel._shipping.pickler import dumps
+    met = sys.modules.get("phylozoo_parallel._shipping.identity")
+    if met is None or not met.any_bare():  # no sentinel of the user's, which pickle would copy
+        with suppress(Exception):
+            return pickles.parts(value, pickle.dumps)
+    # What only our own pickler can do: lambdas, classes of __main__.
+    from phylozoo_parallel._shipping.pickler import dumps
 
-        return pickles.parts(value, dumps)
+    return pickles.parts(value, dumps)
 
 
 def _pack(value: Any, reply: Name | None) -> Packed:
