@@ -9,6 +9,7 @@ One chunk in a worker process: packed items in, packed results out.
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +34,9 @@ from phylozoo_parallel._worker.run import (
 )
 from phylozoo_parallel.errors import line
 
+_NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
+"""What pickle says of a module that is not the caller's."""
+
 Sent = tuple[int, Pace, Name | None, int | None]
 """
 Of a chunk: the index of its first item, its pace, the name of the segment for large results, and
@@ -56,14 +60,14 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         try:
             its = known(head, function)
         except BaseException as wrong:
-            message = f"the function could not be unpickled in its worker: {line(wrong)}"
+            message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
         if not wanted(key, its.ticket):
             return b"", 0, 0.0, None
         try:
             chunk = pickles.unpack(items)
         except BaseException as wrong:
-            message = f"item {first} could not be unpickled in its worker: {line(wrong)}"
+            message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, None, pickle.UnpicklingError(message), wrong)
         still = partial(wanted, key, its.ticket)
         task = Task(its.func, its.star, chunk, first, pace, [], still, note)
@@ -72,6 +76,18 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         return _packed(task, begin, failure and _carried(failure), reply)
     finally:
         here.kind = None
+
+
+def _missing(wrong: BaseException) -> str:
+    """Describe why unpickling failed; where a module is missing, say how to ship it."""
+    found = _NO_ATTRIBUTE.search(str(wrong)) if isinstance(wrong, AttributeError) else None
+    name = found["module"] if found else getattr(wrong, "name", None)
+    if not (found or isinstance(wrong, ModuleNotFoundError)) or name in (None, "__main__"):
+        return line(wrong)
+    return (
+        f"{line(wrong)}; if your program loaded {name} itself, from a path say, workers cannot"
+        f" import it: call cloudpickle.register_pickle_by_value({name}) before the map"
+    )
 
 
 def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None]:
