@@ -686,12 +686,14 @@ WORKS = {
         table["a"] = [1, 2, 3]
         add = np.add
         vector = np.vectorize(lambda x: x + 1)
+        floats = np.vectorize(lambda x: x + 1, otypes=[float])
+        floats([1, 2])
         poly = np.poly1d([1, 2])
         rng = np.random.default_rng(1)
         class Sub(np.ndarray): pass
         sub = np.arange(3).view(Sub)
         record = np.rec.array([(1, 2.0)], dtype=dtype)
-        def f(i): return add(i, 1), table["a"].sum(), dtype.names, int(vector(i)), poly(i), type(sub).__name__, record.a[0]
+        def f(i): return add(i, 1), table["a"].sum(), dtype.names, int(vector(i)), float(floats(i)), poly(i), type(sub).__name__, record.a[0]
     """,
     "sentinels, singletons: sentinel compared by is": """
         MISSING = object()

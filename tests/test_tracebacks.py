@@ -56,7 +56,9 @@ def test_a_notebook(processes, group):
     name, cell = "/tmp/ipykernel_1/2.py", FAILS
     if group:
         cell += "    raise ExceptionGroup('several', [error])\n"
-        cell = cell.replace("    return 1 / half\n", "    try: 1 / half\n    except ArithmeticError as error:\n    ")
+        cell = cell.replace(
+            "    return 1 / half\n", "    try: 1 / half\n    except ArithmeticError as error:\n    "
+        )
     names = {"__name__": "__main__"}
     exec(compile(cell, name, "exec"), names)
     linecache.cache[name] = len(cell), None, cell.splitlines(keepends=True), name
@@ -121,12 +123,20 @@ def test_a_prompt(tmp_path):
 
 @pytest.mark.core
 def test_a_prompt_that_reads_a_pipe():
-    typed = textwrap.dedent(PROGRAM).replace("half\n", "half\n\n").replace("divide)\n", "divide)\n\n")
+    typed = (
+        textwrap.dedent(PROGRAM).replace("half\n", "half\n\n").replace("divide)\n", "divide)\n\n")
+    )
     done = subprocess.run(
-        [sys.executable, "-i", "-c", ""], input=typed.split("def source")[0] + textwrap.dedent("""
+        [sys.executable, "-i", "-c", ""],
+        input=typed.split("def source")[0]
+        + textwrap.dedent("""
         executor = ParallelConfig("multiprocessing", n_jobs=2).get_executor()
         list(executor.map(divide, [0]))
-        """), capture_output=True, text=True, timeout=60)
+        """),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert 'File "<stdin>", line 3, in divide\n' in done.stderr
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from phylozoo_parallel._shipping import identity
-from phylozoo_parallel._shipping.identity import Reduced, by_value, importable
+from phylozoo_parallel._shipping.identity import Reduced, importable
 
 _received: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 """Classes that are at home in another process, with the attributes they came with."""
@@ -61,7 +61,8 @@ def _is_slot(value: Any, owner: type) -> bool:
 
 def _once(obj: type) -> tuple[type | None, type | None]:
     """Return what stands in for the user's metaclass, and the class whose hook has run."""
-    meta = next(kind for kind in type(obj).__mro__ if importable(kind))
+    metas: Any = type.__dict__["__mro__"].__get__(type(obj))
+    meta = next(kind for kind in metas if importable(kind))
     hook = next((kind for kind in obj.__mro__[1:] if "__init_subclass__" in kind.__dict__), object)
     return None if meta is type(obj) else meta, None if importable(hook) else hook
 

@@ -93,7 +93,7 @@ def _parts(error: BaseException, tried: Callable[[Any], Any]) -> tuple[_Parts, l
             state[name] = kept(value, f"its attribute `{name}`", _GONE)
     state = {name: value for name, value in state.items() if value is not _GONE}
     with suppress(AttributeError):
-        state["__notes__"] = [str(note) for note in error.__notes__]  # type: ignore[attr-defined]
+        state["__notes__"] = [str(note) for note in error.__notes__]
     return _Parts(base, args, state), lost
 
 
@@ -114,6 +114,6 @@ def put_together(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> Bas
     """Return an exception of this class, without calling what the user wrote."""
     base = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     error: BaseException = base.__new__(kind, *args)
-    base.__init__(error, *args)  # type: ignore[misc]
+    base.__init__(error, *args)
     error.__dict__.update(state)
     return error

@@ -46,7 +46,7 @@ def importable(obj: Any) -> bool:
     name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
     if not isinstance(name, str) or by_value(module):
         return False
-    found: Any = sys.modules.get(module)
+    found: Any = sys.modules.get(str(module))
     for part in name.split("."):
         found = getattr(found, part, None)
     return found is obj

@@ -21,11 +21,10 @@ import typing
 import warnings
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from pickle import PickleBuffer, PicklingError
 from typing import Any
 
-from phylozoo_parallel._shipping import identity
+from phylozoo_parallel._shipping import identity, weak
 from phylozoo_parallel._shipping.classes import reduce_class, reduce_member
 from phylozoo_parallel._shipping.identity import by_value, importable
 
@@ -111,77 +110,6 @@ class Late(types.ModuleType):
         return getattr(module, name)
 
 
-def _weak_ref(obj: Any, plain: Plain) -> Any:
-    if isinstance(obj, weakref.WeakMethod):
-        target = obj()
-        return (_gone, ()) if target is None else (_WeakMethod, (target,))
-    target = obj()
-    return (_gone, ()) if target is None else (_Ref, (target,))
-
-
-def _weak_proxy(obj: Any, plain: Plain) -> Any:
-    """What it refers to, in its place."""
-    return _itself, (obj.__reduce_ex__.__self__,)
-
-
-def _itself(obj: Any) -> Any:
-    return obj
-
-
-class _Ref(weakref.ref):  # type: ignore[type-arg]
-    """Keeps what it refers to: in a worker nobody else may do so."""
-
-    __slots__ = ("kept",)
-
-    def __new__(cls, target: Any) -> Any:
-        return super().__new__(cls, target)
-
-    def __init__(self, target: Any) -> None:
-        super().__init__(target)
-        self.kept = target
-
-
-class _Nobody:
-    pass
-
-
-def _gone() -> Any:
-    return weakref.ref(_Nobody())
-
-
-class _WeakMethod(weakref.WeakMethod):  # type: ignore[type-arg]
-    __slots__ = ("kept",)
-
-    def __new__(cls, method: Any) -> Any:
-        found: Any = super().__new__(cls, method)
-        found.kept = method
-        return found
-
-
-def _weak_container(obj: Any, plain: Plain) -> Any:
-    held = list(obj) if isinstance(obj, weakref.WeakSet) else dict(obj)
-    state = {name: value for name, value in obj.__dict__.items() if name not in _empty(type(obj))}
-    return _weak, (type(obj),), (held, state), None, None, _fill_weak
-
-
-def _empty(kind: type) -> dict[str, Any]:
-    base: Any = next(base for base in kind.__mro__ if base in WEAK)
-    return {"_kept": None, **base().__dict__}
-
-
-def _weak(kind: type) -> Any:
-    obj = kind.__new__(kind)
-    next(base for base in kind.__mro__ if base in WEAK).__init__(obj)  # type: ignore[misc]
-    return obj
-
-
-def _fill_weak(obj: Any, told: tuple[Any, dict[str, Any]]) -> None:
-    """Fill it, and keep what is in it: in a worker nobody else may do so."""
-    held, state = told
-    obj.update(held)
-    obj.__dict__.update(state, _kept=held)
-
-
 def _local(obj: threading.local, plain: Plain) -> Any:
     """With what this thread sees."""
     return _newobj, (type(obj),), dict(obj.__dict__), None, None, _set_local
@@ -196,7 +124,9 @@ def _context_var(obj: contextvars.ContextVar[Any], plain: Plain) -> Any:
     default = contextvars.Context().run(_value, obj)
     reduced = identity.bare(obj, _variable, obj.name, *default)
     now = _value(obj)
-    return reduced if now == default else (*reduced, now, None, None, _set_variable)
+    if reduced[0] is identity.from_module or not now:
+        return reduced
+    return *reduced, now, None, None, _set_variable
 
 
 def _value(var: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
@@ -242,7 +172,8 @@ def _new_type(obj: Any, plain: Plain) -> Any:
 
 
 def _named_type(name: str, qualname: str, module: str, kind: Any) -> Any:
-    made: Any = typing.NewType(name, kind)
+    make: Any = typing.NewType
+    made = make(name, kind)
     made.__qualname__, made.__module__ = qualname, module
     return made
 
@@ -252,8 +183,11 @@ def _param_spec(obj: Any, plain: Plain) -> Any:
 
 
 def _alias(obj: Any, plain: Plain) -> Any:
-    told = {"type_params": obj.__type_params__}
-    return _tracked(obj, functools.partial(type(obj), **told), obj.__name__, obj.__value__)
+    return _tracked(obj, _named_alias, type(obj), obj.__name__, obj.__value__, obj.__type_params__)
+
+
+def _named_alias(kind: Any, name: str, value: Any, params: tuple[Any, ...]) -> Any:
+    return kind(name, value, type_params=params)
 
 
 def _tracked(obj: Any, make: Callable[..., Any], *args: Any) -> Any:
@@ -269,11 +203,11 @@ def _vectorize(obj: Any, plain: Plain) -> Any:
 
 
 def _set_vectorize(obj: Any, state: dict[str, Any]) -> None:
-    obj.__dict__.update(state, _ufunc=None if "_ufunc" not in state else state["_ufunc"])
+    obj.__dict__.update(state, _ufunc={})
 
 
 def proxy(obj: Any, plain: Plain) -> Any:
-    """An object that answers to every name: ask nothing of it, and nothing of an empty one."""
+    """Ask nothing of an object that answers to every name, and nothing of an empty one."""
     values = list.__iter__(obj) if isinstance(obj, list) else None
     entries = iter(dict.items(obj)) if isinstance(obj, dict) else None
     return _empty_of, (type(obj),), identity.state_of(obj), values, entries, _set_proxy
@@ -290,7 +224,7 @@ def _set_proxy(obj: Any, state: dict[str, Any]) -> None:
 
 
 def stateless(obj: Any, plain: Plain) -> Any:
-    """An object without content, as ``dataclasses.MISSING``, may be a module's one and only."""
+    """Find out whether an object without content, as ``dataclasses.MISSING``, is a module's."""
     if getattr(obj, "__dict__", None):
         return NotImplemented
     module = sys.modules.get(type(obj).__module__)
@@ -301,7 +235,7 @@ def stateless(obj: Any, plain: Plain) -> Any:
 
 
 def by_name_only(obj: Any, plain: Plain) -> Any:
-    """An object of compiled code that travels as its name, where there is none to travel by."""
+    """Refuse an object of compiled code whose name no other process could find it by."""
     if by_value(getattr(obj, "__module__", "")) and isinstance(obj.__reduce_ex__(4), str):
         raise PicklingError("it has no name that another process could find it by")
     return NotImplemented
@@ -315,14 +249,12 @@ def iterator(obj: Any, plain: Plain) -> Any:
 
 
 def stream(obj: Any, plain: Plain) -> Any:
-    """What is printed goes to the worker's own streams."""
+    """Have what is printed go to the worker's own streams."""
     for name in ("stdout", "stderr"):
         if obj is getattr(sys, name):
             return identity.from_module, ("sys", name)
     return plain(obj)
 
-
-WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 
 RULES: dict[type, Callable[[Any, Plain], Any]] = {
     type: reduce_class,
@@ -333,10 +265,10 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     types.ModuleType: _module,
     functools._lru_cache_wrapper: _cached,
     functools.cached_property: _cached_property,
-    weakref.ref: _weak_ref,
-    weakref.ProxyType: _weak_proxy,
-    weakref.CallableProxyType: _weak_proxy,
-    **dict.fromkeys(WEAK, _weak_container),
+    weakref.ref: weak.ref,
+    weakref.ProxyType: weak.proxy,
+    weakref.CallableProxyType: weak.proxy,
+    **dict.fromkeys(weak.CONTAINERS, weak.container),
     threading.local: _local,
     contextvars.ContextVar: _context_var,
     memoryview: _view,

@@ -28,7 +28,14 @@ _HEAP = 1 << 9
 """Flag of a type that Python code made."""
 
 _CUSTOM = frozenset(
-    "__reduce__ __reduce_ex__ __getstate__ __setstate__ __getnewargs__ __getnewargs_ex__".split()
+    [
+        "__reduce__",
+        "__reduce_ex__",
+        "__getstate__",
+        "__setstate__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+    ]
 )
 """Methods of a class that says itself how its objects travel."""
 
@@ -114,7 +121,7 @@ def _rule(kind: type) -> _Rule | None:
 
 
 def _said(kind: type) -> Iterable[tuple[str, Any]]:
-    """What a class of the user's says; all have the methods of dict and list."""
+    """Return what a class says itself; ``dict`` and ``list`` say nothing that matters."""
     return () if kind in (dict, list) else vars(kind).items()
 
 
@@ -132,7 +139,9 @@ def _holds() -> bool:
             _log.warning(
                 "cloudpickle %s is not as this version of phylozoo-parallel knows it (%s: %s):"
                 " functions travel as cloudpickle has it, and errors may lack their lines",
-                cloudpickle.__version__, type(error).__name__, error,
+                cloudpickle.__version__,
+                type(error).__name__,
+                error,
             )
     return _held
 

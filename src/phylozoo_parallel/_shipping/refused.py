@@ -164,7 +164,7 @@ def _held(obj: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(obj, dict):
         for key, value in obj.items():
             yield f"entry {short(key)} of a dictionary", value
-            yield f"a key of a dictionary", key
+            yield "a key of a dictionary", key
     elif isinstance(obj, (list, tuple, set, frozenset, deque)):
         for at, value in enumerate(obj):
             yield f"element {at} of a {type(obj).__name__}", value
