@@ -640,6 +640,19 @@ WORKS = {
         def f(i): return facade.Fraction(1, i) == __import__("fractions").Fraction(1, i)
         def check(ex): sys.modules["fractions"] = fractions
     """,
+    "lazy modules, facades, proxies: no module in a module's place": """
+        import sys, statistics
+        class Facade:
+            __module__ = "statistics"
+            def __getattr__(self, name): return getattr(statistics, name)
+        old = Facade()
+        sys.modules["statistics"] = old
+        def f(i): return old.mean([1, i])
+        def g(i): return old is sys.modules["statistics"]
+        def check(ex):
+            assert list(ex.map(g, [1])) == [True]
+            sys.modules["statistics"] = statistics
+    """,
     "decorators, `functools.wraps`: deprecated-style wrapper": """
         import functools, warnings
         def deprecated(reason):
@@ -924,6 +937,22 @@ WORKS = {
         import io
         text = io.StringIO("a b"); raw = io.BytesIO(b"abc")
         def f(i): return text.getvalue(), raw.getvalue()
+    """,
+    "text files open for reading": """
+        import os, tempfile
+        handle = tempfile.NamedTemporaryFile("w+", delete=False)
+        handle.write("one\\ntwo\\nthree\\n")
+        handle.close()
+        text = open(handle.name)
+        text.readline()
+        def f(i): return text.name, text.read() or "at the end"
+        def f(i): return (text.seek(4), text.read())
+        def g(i): return text.readline()
+        def check(ex):
+            text.seek(4)
+            assert list(ex.map(g, [1])) == ["two\\n"]
+            text.close()
+            os.unlink(handle.name)
     """,
     "`sys.stdout`, `sys.stderr`": """
         import sys

@@ -63,7 +63,7 @@ def test_a_notebook(processes, group):
     exec(compile(cell, name, "exec"), names)
     linecache.cache[name] = len(cell), None, cell.splitlines(keepends=True), name
     try:
-        with pytest.raises(Exception, match="division|several") as caught:
+        with pytest.raises(Exception, match=r"division|several") as caught:
             list(processes.map(names["divide"], [0]))
         told = str(caught.value.__cause__)
     finally:

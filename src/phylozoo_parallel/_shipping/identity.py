@@ -26,6 +26,8 @@ lock = threading.RLock()
 keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 known: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
+_slots: weakref.WeakKeyDictionary[type, list[tuple[str, Any]]] = weakref.WeakKeyDictionary()
+
 _bare: dict[int, tuple[Any, str | Reduced]] = {}
 _bare_known: dict[str, Any] = {}
 _arrived: set[str] = set()
@@ -55,14 +57,24 @@ def importable(obj: Any) -> bool:
 def state_of(obj: Any) -> dict[str, Any]:
     """Return an object's attributes, without asking the object: it may answer for another."""
     state = {}
-    for kind in type(obj).__mro__:
-        for name, value in kind.__dict__.items():
-            if isinstance(value, types.MemberDescriptorType):
-                with suppress(AttributeError):  # not set
-                    state[name] = value.__get__(obj)
+    for name, slot in _slots_of(type(obj)):
+        with suppress(AttributeError):  # not set
+            state[name] = slot.__get__(obj)
     with suppress(AttributeError):
         state.update(object.__getattribute__(obj, "__dict__"))
     return state
+
+
+def _slots_of(kind: type) -> list[tuple[str, Any]]:
+    found = _slots.get(kind)
+    if found is None:
+        found = _slots[kind] = [
+            (name, value)
+            for base in kind.__mro__
+            for name, value in vars(base).items()
+            if isinstance(value, types.MemberDescriptorType)
+        ]
+    return found
 
 
 def held_by_module(obj: Any) -> Reduced | None:

@@ -208,9 +208,13 @@ def _set_vectorize(obj: Any, state: dict[str, Any]) -> None:
 
 def proxy(obj: Any, plain: Plain) -> Any:
     """Ask nothing of an object that answers to every name, and nothing of an empty one."""
+    state = identity.state_of(obj)
+    for name in state.get("__name__"), type(obj).__module__:
+        if isinstance(name, str) and sys.modules.get(name) is obj:  # in a module's place
+            return importlib.import_module, (name,)
     values = list.__iter__(obj) if isinstance(obj, list) else None
     entries = iter(dict.items(obj)) if isinstance(obj, dict) else None
-    return _empty_of, (type(obj),), identity.state_of(obj), values, entries, _set_proxy
+    return _empty_of, (type(obj),), state, values, entries, _set_proxy
 
 
 def _empty_of(kind: Any) -> Any:

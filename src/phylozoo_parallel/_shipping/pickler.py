@@ -50,15 +50,15 @@ class Pickler(_Base):  # type: ignore[misc]
 
     seen: Any = None
     """The object it is at, or was at when it failed."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._rules: dict[type, _Rule | None] = {}
+    _rules: dict[type, _Rule | None] | None = None
+    """Of the types that it has met."""
 
     def reducer_override(self, obj: Any) -> Any:
         """Return how an object travels; see :mod:`kinds`."""
         self.seen = obj
         kind = type(obj)
+        if self._rules is None:
+            self._rules = {}
         try:
             rule = self._rules[kind]
         except KeyError:
