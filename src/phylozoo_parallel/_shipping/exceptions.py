@@ -86,9 +86,10 @@ def _parts(error: BaseException, tried: Callable[[Any], Any]) -> tuple[_Parts, l
         base = Exception
     if base is not kind:
         lost.append(f"its class `{kind.__qualname__}`")
-    args = tuple(kept(arg, "one of its arguments") for arg in error.args)
+    _, told, *more = _built_in(kind).__reduce__(error)  # not the user's own
+    args = tuple(kept(arg, "one of its arguments") for arg in told)
     state = {}
-    for name, value in vars(error).items():
+    for name, value in (more[0] or {}).items() if more else ():
         if name != "__notes__":
             state[name] = kept(value, f"its attribute `{name}`", _GONE)
     state = {name: value for name, value in state.items() if value is not _GONE}
@@ -112,8 +113,13 @@ class _Parts:
 
 def put_together(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
     """Return an exception of this class, without calling what the user wrote."""
-    base = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    base = _built_in(kind)
     error: BaseException = base.__new__(kind, *args)
     base.__init__(error, *args)
-    error.__dict__.update(state)
+    for name, value in state.items():
+        BaseException.__setattr__(error, name, value)
     return error
+
+
+def _built_in(kind: Any) -> Any:
+    return next(base for base in kind.__mro__ if base.__module__ == "builtins")
