@@ -11,7 +11,6 @@ from tempfile import TemporaryFile
 
 import pytest
 from environments import ROOT, page_script
-from joblib.externals.loky import reusable_executor
 
 from phylozoo_parallel import (
     MultiprocessingExecutor,
@@ -19,6 +18,7 @@ from phylozoo_parallel import (
     SequentialExecutor,
     ThreadingExecutor,
 )
+from phylozoo_parallel._loky.start import current
 
 BACKENDS = ["sequential", "threading", "multiprocessing"]
 
@@ -53,7 +53,7 @@ def processes():
 @pytest.fixture(scope="session")
 def pool_pids():
     """Tell the process ids of joblib's pool."""
-    return lambda: set(reusable_executor._executor._processes)
+    return lambda: set(current()._processes)
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +72,7 @@ def wait_until():
 @pytest.fixture(autouse=True)
 def idle_pool(wait_until):
     """Begin each test after the chunks of maps that the one before abandoned."""
-    executor = reusable_executor._executor
+    executor = current()
     wait_until(lambda: executor is None or not executor._pending_work_items)
 
 

@@ -65,6 +65,15 @@ class Refused(pickle.PicklingError):
     """An object cannot be pickled; the message says which, and what to do instead."""
 
 
+def placed(error: BaseException) -> BaseException:
+    """Return an exception as it may stand in the place of a result."""
+    if not isinstance(error, StopIteration):
+        return error
+    raised = RuntimeError("func raised StopIteration")  # as where it is raised (PEP 479)
+    raised.__cause__ = error
+    return raised
+
+
 def short(value: Any) -> str:
     """Return a short repr of anything, also of what has none."""
     try:

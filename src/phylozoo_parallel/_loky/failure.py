@@ -7,14 +7,8 @@ import select
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
-
-from joblib.externals.loky import process_executor
-
-LOST = (BrokenProcessPool, process_executor.ShutdownExecutorError)
-"""What loky raises for the tasks of a pool whose workers are gone."""
 
 
 def ended(executor: Any) -> dict[int, str] | None:
@@ -65,3 +59,9 @@ def _ending(code: int) -> str:
     with suppress(ValueError):
         return f"exit code {code}, {signal.Signals(-code).name}"
     return f"exit code {code}"
+
+
+def has_dead(executor: Any) -> bool:
+    """Tell whether a worker of an executor has died, and loky does not know of it yet."""
+    workers = list(executor._processes.values())
+    return not executor._flags.shutdown and any(it.exitcode is not None for it in workers)

@@ -17,8 +17,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Generator, Iterator
-from itertools import islice
+from collections.abc import Generator, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -27,15 +26,14 @@ from phylozoo_parallel import _progress
 from phylozoo_parallel._chunk import Chunk, UnpicklableItem
 from phylozoo_parallel._engines.base import Engine, WorkersLost
 from phylozoo_parallel._map import chunking
+from phylozoo_parallel._map.input import Input
 from phylozoo_parallel._map.results import Results, rebuilt
 from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
-from phylozoo_parallel.errors import PhyloZooValueError, line
-
-BLOCK = 64
-"""Most items that are read from the input between two looks at the clock."""
+from phylozoo_parallel._worker.run import Failure
+from phylozoo_parallel.errors import PhyloZooValueError, line, placed
 
 LEAST_WAIT = 0.005
 """Seconds between two looks at items that are over their time."""
@@ -114,7 +112,7 @@ class _Loop:
     ) -> None:
         self._engine = engine
         self._transport = transport
-        self._items = items
+        self._input = Input(items)
         self._state = state
         self._bar = bar
         self._options = state.options
@@ -156,8 +154,12 @@ class _Loop:
                     continue
                 found = self._state.take()
                 if isinstance(found, Failed):
-                    failed = found
-                    break
+                    if found.ends:
+                        failed = found
+                        break
+                    self._state.handed_out(1)
+                    yield [found.error]
+                    continue
                 self._fill()
                 results = self._values(found)
                 self._state.handed_out(len(results))
@@ -201,19 +203,9 @@ class _Loop:
 
     def _read(self, wanted: Read) -> Chunk:
         """Read the next chunk from the input, or less where its items are long in coming."""
-        items: list[Any] = []
-        failed: Exception | None = None
-        begin = monotonic()
-        end = begin + wanted.seconds
-        try:
-            while len(items) < wanted.size and monotonic() < end and not self._state.exhausted:
-                most = min(2 * len(items) or 1, len(items) + BLOCK, wanted.size)
-                # Into a list that is there, to keep what comes before an error.
-                items.extend(islice(self._items, most - len(items)))
-                self._state.exhausted = len(items) < most
-        except Exception as error:
-            failed = error
-        return self._state.took(items, monotonic() - begin, failed)
+        began = monotonic()
+        items, over, error = self._input.read(wanted.size, wanted.seconds)
+        return self._state.took(items, monotonic() - began, over, error)
 
     def _send(self, chunk: Chunk) -> None:
         """Submit a chunk, or the part of it that can travel."""
@@ -224,6 +216,8 @@ class _Loop:
             good, reason = found.args
             index = chunk.first + good
             message = f"item {index} could not be pickled: {line(reason)}"
+            if good + 1 < len(chunk.items) and self._options.return_exceptions:
+                state.rest(Chunk(index + 1, chunk.items[good + 1 :], chunk.losses))
             state.fail(index, pickle.PicklingError(message), reason)
             if good:
                 self._send(Chunk(chunk.first, chunk.items[:good], chunk.losses))
@@ -256,6 +250,7 @@ class _Loop:
                 came = None if self._queue.empty() else self._queue.get()
         except Empty:
             self._engine.look_after()
+        self._bar.show(self._state.done)
         if timeout is not None:
             late = [it for it in self._running() if monotonic() - it[1].since > timeout]
             if late:
@@ -273,7 +268,8 @@ class _Loop:
             return
         self._state.flying.remove(chunk)
         self._state.late(chunk, progress)
-        self._accept(chunk, chunk.results[: progress.done], progress.done)
+        failures = [it for it in chunk.failures if it.item < chunk.first + progress.done]
+        self._accept(chunk, chunk.results[: progress.done], progress.done, failures)
 
     def _settle(self, chunk: Chunk, out: Any) -> None:
         """Tell the state what came of a chunk: results, an error, or what is left to do of it."""
@@ -282,50 +278,62 @@ class _Loop:
             return
         state.flying.remove(chunk)
         try:
-            results, done, seconds, failure = self._engine.outcome(out)
+            results, done, seconds, failures = self._engine.outcome(out)
         except WorkersLost as loss:
             chunk.close()
             state.lost(chunk, loss)
             return
         except Exception as error:  # of a scheduler, which knows nothing of items
             chunk.close()
+            if len(chunk.items) > 1 and self._options.return_exceptions:
+                state.singles(chunk.first, chunk.items)
+                return
             if hasattr(error, "add_note"):
                 error.add_note(f"{chunk} of the map did not come back")
             state.fail(chunk.first, error)
             return
-        items = chunk.items
+        items, first = chunk.items, chunk.first + done
+        # What the chunk ended with has no place among its results.
+        ended = failures[-1] if failures and failures[-1].item in (-1, first) else None
         try:
-            self._accept(chunk, results, done)
+            self._accept(chunk, results, done, [it for it in failures if it is not ended])
         except Exception as error:
             self._one_by_one(chunk, error)
             return
         if done:
             state.measured.add(done, seconds, chunk.nbytes, chunk.away)
-        first = chunk.first + done
-        if failure is None:
+        if ended is None:
             if not done:
-                state.fail(first, RuntimeError(f"item {first} was called off"))
+                state.end(first, RuntimeError(f"item {first} was called off"))
             elif done < len(items):
                 state.rest(Chunk(first, items[done:]))
-        elif failure.item is None and len(items) > 1:
+        elif ended.item >= 0:
+            state.end(first, self._rebuilt(ended))
+        elif len(items) > 1:
             state.singles(chunk.first, items)  # to learn which of them it is
         else:
-            state.fail(first, rebuilt(failure, self._transport.error(failure.error)))
+            state.fail(first, self._rebuilt(ended))
 
-    def _accept(self, chunk: Chunk, results: Any, done: int) -> None:
+    def _accept(self, chunk: Chunk, results: Any, done: int, failures: Sequence[Failure]) -> None:
         """Keep the results of a chunk until it is their turn."""
         self._transport.accept(chunk, results, done)
+        chunk.failures = failures
         if done:
-            self._bar.update(done)
-            self._state.came(chunk)
+            self._state.came(chunk, done)
 
     def _values(self, chunk: Chunk) -> Any:
         """Return the results of a finished chunk; where they cannot be read, run it anew."""
         try:
-            return self._transport.values(chunk)
+            results = self._transport.values(chunk)
         except Exception as error:
             self._one_by_one(chunk, error)
             return []
+        for failure in chunk.failures:
+            results[failure.item - chunk.first] = placed(self._rebuilt(failure))
+        return results
+
+    def _rebuilt(self, failure: Failure) -> BaseException:
+        return rebuilt(failure, self._transport.error(failure.error))
 
     def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
         """Find the result that cannot be unpickled."""

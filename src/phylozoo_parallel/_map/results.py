@@ -60,7 +60,8 @@ class _Chunks:
     def __next__(self) -> list[Any]:
         with self._turn:
             if self._closed:
-                self._chunks.close()
+                self._end()
+                raise StopIteration
             return next(self._chunks)
 
     def close(self) -> None:
@@ -68,10 +69,13 @@ class _Chunks:
         self._stop()
         if self._turn.acquire(blocking=False):
             try:
-                with suppress(ValueError):  # it runs: this is a signal's handler, say
-                    self._chunks.close()
+                self._end()
             finally:
                 self._turn.release()
+
+    def _end(self) -> None:
+        with suppress(ValueError):  # it runs in this very thread: this is a signal's handler
+            self._chunks.close()
 
 
 def rebuilt(failure: Failure, error: Any) -> BaseException:

@@ -39,8 +39,9 @@ def carried(error: BaseException, pack: Callable[[Any], Packed]) -> tuple[Packed
         if _is_like(unpack(packed), error):
             return packed, ""
     with suppress(BaseException):
-        parts, lost = _parts(error, lambda value: unpack(pack(value)))
-        return pack(parts), f" (without {', '.join(lost)}: cannot be pickled)" if lost else ""
+        taken = _Taken(lambda value: unpack(pack(value)))
+        packed, lost = pack(taken.apart(error)), ", ".join(taken.lost)
+        return packed, f" (without {lost}: cannot be pickled)" if lost else ""
     return None, ""
 
 
@@ -56,49 +57,54 @@ def _is_like(back: Any, error: BaseException) -> bool:
         return True
 
 
-def _parts(error: BaseException, tried: Callable[[Any], Any]) -> tuple[_Parts, list[str]]:
-    lost: list[str] = []
+class _Taken:
+    """
+    Exceptions taken apart, and what of them is lost.
 
-    def kept(value: Any, name: str, otherwise: Any = None) -> Any:
+    Parameters
+    ----------
+    tried : callable
+        Sends a value there and back; raises where it cannot travel.
+    """
+
+    def __init__(self, tried: Callable[[Any], Any]) -> None:
+        self.tried = tried
+        self.lost: dict[str, None] = {}
+
+    def apart(self, error: BaseException) -> _Parts:
+        """Return what can travel of an exception."""
+        kind = type(error)
+        stands = next(base for base in kind.__mro__ if self.travels(base))
+        if stands is not kind:
+            self.lost[f"its class `{kind.__qualname__}`"] = None
+        _, args, *more = _built_in(kind).__reduce__(error)  # not the user's own
+        kept = tuple(self.part(arg) for arg in args)
+        state = {}
+        for name, value in (more[0] or {}).items() if more else ():
+            if self.travels(value):
+                state[name] = value
+            else:
+                self.lost[f"its attribute `{name}`"] = None
+        return _Parts(stands, kept, state)
+
+    def part(self, value: Any) -> Any:
+        """Return an argument of an exception, or what stands for it."""
+        if type(value) in (list, tuple):
+            return type(value)(map(self.part, value))
+        if self.travels(value):
+            return value
         if isinstance(value, BaseException):
-            with suppress(BaseException):
-                if _is_like(tried(value), value):
-                    return value
-            inner, more = _parts(value, tried)
-            lost.extend(more)
-            return inner
-        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
-            return type(value)(kept(part, name, otherwise) for part in value)
+            return self.apart(value)
+        self.lost["one of its arguments"] = None
+        return short(value)
+
+    def travels(self, value: Any) -> bool:
+        """Tell whether a value comes out as it went in."""
         try:
-            tried(value)
+            back = self.tried(value)
+            return not isinstance(value, BaseException) or _is_like(back, value)
         except BaseException:
-            if name not in lost:
-                lost.append(name)
-            return short(value) if otherwise is None else otherwise
-        return value
-
-    kind = type(error)
-    for base in kind.__mro__:
-        with suppress(BaseException):
-            tried(base)
-            break
-    else:
-        base = Exception
-    if base is not kind:
-        lost.append(f"its class `{kind.__qualname__}`")
-    _, told, *more = _built_in(kind).__reduce__(error)  # not the user's own
-    args = tuple(kept(arg, "one of its arguments") for arg in told)
-    state = {}
-    for name, value in (more[0] or {}).items() if more else ():
-        if name != "__notes__":
-            state[name] = kept(value, f"its attribute `{name}`", _GONE)
-    state = {name: value for name, value in state.items() if value is not _GONE}
-    with suppress(AttributeError):
-        state["__notes__"] = [str(note) for note in error.__notes__]
-    return _Parts(base, args, state), lost
-
-
-_GONE = object()
+            return False
 
 
 class _Parts:

@@ -63,17 +63,17 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
         if not wanted(key, its.ticket):
-            return b"", 0, 0.0, None
+            return b"", 0, 0.0, ()
         try:
             chunk = pickles.unpack(items)
         except BaseException as wrong:
             message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
-            return _nothing(begin, None, pickle.UnpicklingError(message), wrong)
+            return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
         still = partial(wanted, key, its.ticket)
-        task = Task(its.func, its.star, chunk, first, pace, [], still, note)
-        failure = run(task)
+        task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
+        run(task)
         note(len(task.results), 0)
-        return _packed(task, begin, failure and _carried(failure), reply)
+        return _packed(task, begin, task.failures, reply)
     finally:
         here.kind = None
 
@@ -114,27 +114,40 @@ def _pack(value: Any, reply: Name | None) -> Packed:
     return pickles.in_message(pieces)
 
 
-def _packed(task: Task, begin: float, failure: Failure | None, reply: Name | None) -> Outcome:
-    items, first, results = task.items, task.first, task.results
+def _packed(task: Task, begin: float, failures: list[Failure], reply: Name | None) -> Outcome:
+    results = task.results
     try:
         packed = _pack(results, reply)
     except BaseException as error:
-        for good, result in enumerate(results):
-            try:
-                _parts(result)
-            except BaseException as wrong:
-                message = f"the result of item {first + good} could not be pickled: {line(wrong)}"
-                failure = describe(pickle.PicklingError(message), first + good, items[good], wrong)
-                task = task._replace(results=results[:good])
-                return _packed(task, begin, _carried(failure), reply)
-        message = f"the results from item {first} on could not be pickled: {line(error)}"
-        return _nothing(begin, None, pickle.PicklingError(message), error)
-    return packed, len(results), perf_counter() - begin, failure
+        found = _unpicklable(task)
+        if not found:
+            message = f"the results from item {task.first} on could not be pickled: {line(error)}"
+            return _nothing(begin, -1, pickle.PicklingError(message), error)
+        if not task.pace.keep_going:
+            del results[found[0].item - task.first :]
+            found, failures = found[:1], []
+        return _packed(task, begin, failures + found, reply)
+    return packed, len(results), perf_counter() - begin, list(map(_carried, failures))
 
 
-def _nothing(begin: float, index: int | None, error: Exception, shown: BaseException) -> Outcome:
+def _unpicklable(task: Task) -> list[Failure]:
+    """Take the results that cannot be pickled out of the others, and return what to say of them."""
+    found = []
+    for position, result in enumerate(task.results):
+        try:
+            _parts(result)
+        except BaseException as wrong:
+            index = task.first + position
+            message = f"the result of item {index} could not be pickled: {line(wrong)}"
+            item = task.items[position]
+            found.append(describe(pickle.PicklingError(message), index, item, wrong))
+            task.results[position] = None
+    return found
+
+
+def _nothing(begin: float, index: int, error: Exception, shown: BaseException) -> Outcome:
     failure = describe(error, index, UNSEEN, shown)
-    return b"", 0, perf_counter() - begin, _carried(failure)
+    return b"", 0, perf_counter() - begin, [_carried(failure)]
 
 
 def _carried(failure: Failure) -> Failure:
