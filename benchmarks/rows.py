@@ -113,10 +113,13 @@ def long_array(size):
 FLOOR = "bare joblib"
 """The same work through ``joblib.Parallel`` with nothing around it; see the ``floor_*`` scripts."""
 
+LOOP = "plain loop"
+"""The same work in one process, without any workers."""
+
 UNEVEN = {
     "run": listed(work.spin),
     "candidates": those(PROCESSES, "ours", "PhyloZoo", "joblib", "ProcessPoolExecutor", "mpire")
-    | {FLOOR: floor.bare},
+    | {FLOOR: floor.bare, LOOP: rivals.loop},
     "targets": {"joblib": 1.0, "PhyloZoo": 0.95, FLOOR: 1.1},
     "size": 400,
     "quick": 20,
@@ -131,7 +134,7 @@ ALL = [
         run=listed(work.square),
         candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib")
         | IN_CHUNKS
-        | {FLOOR: floor_tiny.slices},
+        | {FLOOR: floor_tiny.slices, LOOP: rivals.loop},
         targets={"PhyloZoo": 0.9, "joblib": 0.06, FLOOR: 1.1},
         size=200_000,
         quick=2_000,
@@ -156,7 +159,7 @@ ALL = [
         "x*x over a list of 200,000, threads",
         make=lambda size: list(range(size)),
         run=listed(work.square),
-        candidates=those(THREADS, "ours", "PhyloZoo", "joblib"),
+        candidates=those(THREADS, "ours", "PhyloZoo", "joblib") | {LOOP: rivals.loop},
         targets={"PhyloZoo": 0.01},
         size=200_000,
         quick=500,
@@ -167,7 +170,7 @@ ALL = [
         "a map of 2 trivial items, processes",
         make=lambda size: list(range(size)),
         run=listed(work.square),
-        candidates=PROCESSES | {FLOOR: floor.bare},
+        candidates=PROCESSES | {FLOOR: floor.bare, LOOP: rivals.loop},
         targets={"joblib": 0.1, "loky": 1.0, FLOOR: 1.1},
         size=2,
         quick=2,
@@ -316,6 +319,31 @@ ALL = [
         size=2,
         quick=2,
         repeat=15,
+    ),
+    Row(
+        "first-command",
+        "the README's first command, from nothing to its table, processes",
+        make=lambda size: [size],
+        run=listed(work.bootstrap),
+        candidates={
+            "ours": partial(rivals.example, "multiprocessing"),
+            LOOP: partial(rivals.example, "sequential"),
+        },
+        targets={LOOP: 0.9},
+        size=2_000,
+        quick=5,
+        repeat=5,
+    ),
+    Row(
+        "worth-it",
+        "100 items of 1 ms, processes that are up",
+        make=lambda size: [0.001] * size,
+        run=listed(work.spin),
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib") | {LOOP: rivals.loop},
+        targets={LOOP: 0.65},
+        size=100,
+        quick=10,
+        repeat=50,
     ),
     MemoryRow(
         "stream-memory",

@@ -3,6 +3,8 @@
 import os
 import time
 
+from benchmarks import rivals
+
 
 def square(x):
     return x * x
@@ -35,6 +37,11 @@ def pick(container, key):
 
 def double(array):
     return array * 2
+
+
+def bootstrap(replicates):
+    """Do what the README's first command does, in one process."""
+    return rivals.example("sequential")(None, [replicates])[0]
 
 
 def echo(x):
