@@ -8,7 +8,12 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-HEADER = "# Sphinx inventory version 2\n# Project: {}\n# Version: \n# The remainder is compressed using zlib.\n"
+HEADER = """\
+# Sphinx inventory version 2
+# Project: {}
+# Version: 0
+# The remainder is compressed using zlib.
+"""
 
 
 def written(listed: Path, folder: Path) -> dict[str, tuple[str, str]]:

@@ -15,7 +15,7 @@ import phylozoo_parallel
 
 pytest.importorskip("numpy")
 
-PAGES = sorted((ROOT / "docs").glob("*.md")) + [ROOT / "README.md"]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 BLOCK = re.compile(r"^```python *(\S*)\n(.*?)^```$", re.M | re.S)
 
 CHECKS = {
@@ -96,7 +96,7 @@ def test_the_tests_of_the_page_about_tests_pass(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_can_be_pasted_into_the_prompt(page):
-    """The prompt of CPython before 3.13 ends a statement at the first blank line, and only there."""
+    """Before CPython 3.13 the prompt ends a statement at the first blank line, and only there."""
     for file, block in BLOCK.findall(page.read_text("utf-8")):
         if file:
             continue
