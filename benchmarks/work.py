@@ -44,6 +44,17 @@ def bootstrap(replicates):
     return rivals.example("sequential")(None, [replicates])[0]
 
 
+def network(alignment):
+    """Infer a network with physquirrel; return its splits, in one order for all processes."""
+    from phylozoo.core.network.sdnetwork.derivations import induced_splits
+    from physquirrel import squirrel_from_msa
+
+    splits = induced_splits(squirrel_from_msa(alignment)).splits
+    return "; ".join(
+        sorted(min("".join(sorted(side)) for side in (s.set1, s.set2)) for s in splits)
+    )
+
+
 def echo(x):
     return x
 
