@@ -28,6 +28,7 @@ from phylozoo_parallel._chunk import Chunk, UnpicklableItem
 from phylozoo_parallel._engines.base import Engine, WorkersLost
 from phylozoo_parallel._map import chunking
 from phylozoo_parallel._map.input import Input
+from phylozoo_parallel._map.limits import limit
 from phylozoo_parallel._map.results import Results, rebuilt
 from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
@@ -254,15 +255,16 @@ class _Loop:
         self._engine.flush()
         timeout, wait = self._options.timeout, WATCH
         if timeout is not None:
-            left = [progress.since + timeout - monotonic() for _, progress in self._running()]
-            wait = min(wait, timeout, *left)
+            ends = [it.since + limit(it, timeout) for _, it in self._running()]
+            wait = min(wait, timeout, *(end - monotonic() for end in ends))
         try:
             self._take_in(self._queue.get(timeout=max(wait, LEAST_WAIT)))
         except Empty:
             self._engine.look_after()
         self._bar.show(self._state.done)
         if timeout is not None:
-            late = [it for it in self._running() if monotonic() - it[1].since > timeout]
+            now = monotonic()
+            late = [it for it in self._running() if now - it[1].since > limit(it[1], timeout)]
             if late:
                 self._give_up(*min(late, key=lambda it: it[0].first))
 
