@@ -18,6 +18,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -27,6 +28,7 @@ from phylozoo_parallel._chunk import Chunk, UnpicklableItem
 from phylozoo_parallel._engines.base import Engine, WorkersLost
 from phylozoo_parallel._map import chunking
 from phylozoo_parallel._map.input import Input
+from phylozoo_parallel._map.limits import limit
 from phylozoo_parallel._map.results import Results, rebuilt
 from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
@@ -147,7 +149,7 @@ class _Loop:
             while not self._stopped:
                 if not self._state.ready():
                     self._fill()
-                    if self._state.flying:
+                    if self._state.flying or not self._queue.empty():
                         self._receive()
                     elif not self._state.ready():  # sending may have failed
                         return
@@ -160,7 +162,7 @@ class _Loop:
                     self._state.handed_out(1)
                     yield [found.error]
                     continue
-                self._fill()
+                self._fill(result_waits=True)
                 results = self._values(found)
                 self._state.handed_out(len(results))
                 yield results
@@ -189,7 +191,7 @@ class _Loop:
         counts = engine.name, state.read, state.sent, engine.workers, seconds
         _log.debug("%s: %d items in %d chunks on %d workers in %.3f s", *counts)
 
-    def _fill(self) -> None:
+    def _fill(self, result_waits: bool = False) -> None:
         """Send chunks until the window is full, the input ends or too much is piled up."""
         if os.getpid() != self._pid:
             raise RuntimeError(
@@ -197,14 +199,26 @@ class _Loop:
                 "which its workers do not answer; start another map in the child"
             )
         while (step := self._state.todo()) is not None:
-            chunk = self._read(step) if isinstance(step, Read) else step
+            if not isinstance(step, Read):
+                self._send(step)
+                continue
+            if self._input.slow and (result_waits or self._something_came()):
+                return  # hand out what there is before the next item is waited for
+            chunk = self._read(step, result_waits)
             if chunk.items:
                 self._send(chunk)
+            if self._input.slow and (wait := self._state.patience()):
+                with suppress(Empty):
+                    self._take_in(self._queue.get(timeout=wait))
 
-    def _read(self, wanted: Read) -> Chunk:
+    def _something_came(self) -> bool:
+        return self._state.ready() or not self._queue.empty()
+
+    def _read(self, wanted: Read, result_waits: bool) -> Chunk:
         """Read the next chunk from the input, or less where its items are long in coming."""
         began = monotonic()
-        items, over, error = self._input.read(wanted.size, wanted.seconds)
+        hurry = (lambda: True) if result_waits else self._something_came
+        items, over, error = self._input.read(wanted.size, wanted.seconds, hurry)
         return self._state.took(items, monotonic() - began, over, error)
 
     def _send(self, chunk: Chunk) -> None:
@@ -241,20 +255,24 @@ class _Loop:
         self._engine.flush()
         timeout, wait = self._options.timeout, WATCH
         if timeout is not None:
-            left = [progress.since + timeout - monotonic() for _, progress in self._running()]
-            wait = min(wait, timeout, *left)
+            ends = [it.since + limit(it, timeout) for _, it in self._running()]
+            wait = min(wait, timeout, *(end - monotonic() for end in ends))
         try:
-            came = self._queue.get(timeout=max(wait, LEAST_WAIT))
-            while came is not None:
-                self._settle(*came)
-                came = None if self._queue.empty() else self._queue.get()
+            self._take_in(self._queue.get(timeout=max(wait, LEAST_WAIT)))
         except Empty:
             self._engine.look_after()
         self._bar.show(self._state.done)
         if timeout is not None:
-            late = [it for it in self._running() if monotonic() - it[1].since > timeout]
+            now = monotonic()
+            late = [it for it in self._running() if now - it[1].since > limit(it[1], timeout)]
             if late:
                 self._give_up(*min(late, key=lambda it: it[0].first))
+
+    def _take_in(self, came: tuple[Chunk, Any] | None) -> None:
+        """Settle an outcome, and all others that are there."""
+        while came is not None:
+            self._settle(*came)
+            came = None if self._queue.empty() else self._queue.get()
 
     def _running(self) -> list[tuple[Chunk, Progress]]:
         """Return the chunks that workers run, and how far they are."""

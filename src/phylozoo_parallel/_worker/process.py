@@ -72,7 +72,7 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         still = partial(wanted, key, its.ticket)
         task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
         run(task)
-        note(len(task.results), 0)
+        note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
         return _packed(task, begin, task.failures, reply)
     finally:
         here.kind = None
