@@ -130,6 +130,7 @@ class TestReaper:
             ours, others, folder = json.loads(done.stdout.replace("'", '"'))
             try:
                 wait_until(lambda: not os.path.exists(folder), 20)
+                wait_until(lambda: not runs(ours) or after, 20)
                 return runs(ours), runs(others)
             finally:
                 for pid in filter(runs, (ours, others)):
