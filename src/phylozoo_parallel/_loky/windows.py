@@ -17,7 +17,10 @@ assert sys.platform == "win32"  # for type checkers, which look no further elsew
 
 _NEW_PROCESS_GROUP = 0x200
 
-_STARTERS = import_module(f"{contract.LOKY}.backend.popen_loky_win32"), contract.resource_tracker
+_STARTERS: Any = (
+    import_module(f"{contract.LOKY}.backend.popen_loky_win32"),
+    contract.resource_tracker,
+)
 
 _here = threading.local()
 
