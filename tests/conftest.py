@@ -116,8 +116,9 @@ def run_python(*args, timeout=60, stdin=""):
             with contextlib.suppress(subprocess.TimeoutExpired):  # nobody reads its stderr
                 process.wait(10)
             status = f"none within {timeout} s"
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # whatever it left behind
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)  # whatever it left behind
         texts = []
         for file in out, err:
             file.seek(0)

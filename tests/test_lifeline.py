@@ -9,6 +9,7 @@ import textwrap
 
 import psutil
 import pytest
+from systems import forks, needs_posix
 
 
 def runs(pid):
@@ -86,7 +87,7 @@ def test_code_that_holds_the_interpreters_lock_ends_with_a_killed_program(killed
     wait_until(lambda: not [it for it in os.listdir(temporary) if it.startswith("phylozoo")])
 
 
-@POSIX
+@forks
 def test_a_forked_child_that_lives_on_keeps_no_worker(killed, tmp_path):
     pid = tmp_path / "pid"
     killed(
@@ -99,7 +100,7 @@ def test_a_forked_child_that_lives_on_keeps_no_worker(killed, tmp_path):
     os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
-@POSIX
+@needs_posix("reaper")
 class TestReaper:
     CODE = """
     import os, signal, subprocess, sys, tempfile, time
