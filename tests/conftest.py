@@ -112,7 +112,10 @@ def run_python(*args, timeout=60, stdin=""):
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)  # prints the stack of every thread
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                process.send_signal(signal.SIGABRT)  # prints the stack of every thread
             with contextlib.suppress(subprocess.TimeoutExpired):  # nobody reads its stderr
                 process.wait(10)
             status = f"none within {timeout} s"

@@ -336,7 +336,6 @@ class WithItems:
         return None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much room a pipe has")
 @needs_linux("tells how much room a pipe has")
 class TestStraightToTheWorkers:
     """Tasks that fit into the pipe skip two of loky's threads."""
