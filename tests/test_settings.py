@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import sys
 import threading
-import time
 import warnings
 
 import joblib
@@ -92,7 +91,7 @@ class TestNumbers:
         )
 
     def test_callbacks_of_numpy_become_warnings(self, processes):
-        with np.errstate(divide="call"), warnings.catch_warnings(record=True):
+        with np.errstate(divide="call"), pytest.warns(RuntimeWarning, match="divide"):
             assert list(processes.map(lambda x: np.float64(1) / x, [np.float64(0)])) == [np.inf]
 
     def test_are_not_met_by_others(self, processes):
@@ -213,6 +212,11 @@ class TestDigits:
         assert 0 not in other_tasks(sys.get_int_max_str_digits)
 
 
+def warn_here(item):
+    warnings.warn(f"odd {item}", UserWarning, stacklevel=1)
+    return item
+
+
 class Odd(UserWarning):
     """A category of this module."""
 
@@ -243,15 +247,15 @@ class TestWarnings:
     def test_reach_who_listens(self, executor):
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
-            assert list(executor.map(warn_once_an_item(), range(3), 1)) == [0, 1, 2]
+            assert list(executor.map(warn_here, range(3), 1)) == [0, 1, 2]
         assert {str(it.message) for it in heard} == {"odd 0", "odd 1", "odd 2"}
         assert {it.category for it in heard} == {UserWarning}
         (place,) = {(os.path.basename(it.filename), it.lineno) for it in heard}
-        line = warn_once_an_item().__code__.co_firstlineno + 1
+        line = warn_here.__code__.co_firstlineno + 1
         assert place == (os.path.basename(__file__), line)
 
     def test_pytest_hears_them(self, executor):
-        with pytest.warns(UserWarning, match="odd 2"):
+        with pytest.warns(UserWarning, match="odd"):
             list(executor.map(warn_once_an_item(), range(3)))
 
     @pytest.mark.parametrize("category", [Odd, DeprecationWarning, np.exceptions.RankWarning])
@@ -357,7 +361,7 @@ class TestWarnings:
 
     def test_filters_load_nothing(self, run_script):
         """A category may be of a module that only the caller has, or that takes long to load."""
-        (done := run_script)(
+        run_script(
             """
             import sys, types, warnings
             from phylozoo_parallel import MultiprocessingExecutor
@@ -415,17 +419,7 @@ class TestMultiprocessing:
 
     def test_is_as_before_for_others(self, processes):
         list(processes.map(abs, range(8), 1))
-        assert set(other_tasks(multiprocessing.get_start_method)) == {"loky"}
-
-
-def hashes(executor, count=20):
-    """Return the hashes of a text in the workers of a pool, which all take part."""
-
-    def hashed(_):
-        time.sleep(0.02)
-        return hash("Pan")
-
-    return set(executor.map(hashed, range(count), 1))
+        assert set(other_tasks(lambda: multiprocessing.get_start_method())) == {"loky"}
 
 
 class TestHashes:
@@ -439,18 +433,20 @@ class TestHashes:
                 time.sleep(0.02)
                 return hash("Pan"), os.getpid()
 
-            def seen(executor):
-                found = set(executor.map(hashed, range(20), 1))
+            def seen(workers):
+                found = set()
+                while len({pid for _, pid in found}) < workers:  # all have started
+                    found |= set(MultiprocessingExecutor(workers).map(hashed, range(9), 1))
                 return {it for it, _ in found}, {pid for _, pid in found}
 
-            first, pids = seen(MultiprocessingExecutor(2))
-            assert len(first) == 1 and len(pids) == 2
+            first, pids = seen(2)
+            assert len(first) == 1
             assert "PYTHONHASHSEED" not in os.environ
-            more, pids = seen(MultiprocessingExecutor(3))  # the pool grows
-            assert more == first and len(pids) == 3
+            more, pids = seen(3)  # the pool grows
+            assert more == first
             os.kill(min(pids), signal.SIGKILL)  # and is opened anew
-            again, pids = seen(MultiprocessingExecutor(3))
-            assert again == first and len(pids) == 3
+            again, pids = seen(3)
+            assert again == first
             print(first == {hash("Pan")})
             """
         )
@@ -480,16 +476,21 @@ class TestHashes:
             """
             import os
             import joblib
+            from joblib.externals.loky import reusable_executor
             from phylozoo_parallel import MultiprocessingExecutor
 
-            def pids():
-                calls = (joblib.delayed(os.getpid)() for _ in range(20))
-                return set(joblib.Parallel(n_jobs=2, batch_size=1)(calls))
+            def theirs():
+                return joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(-1) for _ in range(20))
 
+            def pids():
+                return set(reusable_executor._executor._processes)
+
+            theirs()
             before = pids()
-            executor = MultiprocessingExecutor(2)
-            assert set(executor.map(lambda _: os.getpid(), range(20), 1)) <= before
-            assert pids() <= before
+            list(MultiprocessingExecutor(2).map(abs, range(20), 1))
+            assert pids() == before
+            theirs()
+            assert pids() == before
             """
         )
 

@@ -20,6 +20,13 @@ def tell(item):
     return item
 
 
+def catch(item):
+    try:
+        1 // item
+    except ZeroDivisionError:
+        log.exception("caught")
+
+
 @pytest.fixture
 def told(caplog):
     """Return the messages of the records that the caller's handlers got."""
@@ -94,12 +101,6 @@ class TestRecords:
         )
 
     def test_with_a_traceback(self, executor, told, caplog):
-        def catch(item):
-            try:
-                1 // item
-            except ZeroDivisionError:
-                log.exception("caught")
-
         list(executor.map(catch, [0]))
         assert "ZeroDivisionError" in caplog.text
         assert "1 // item" in caplog.text
@@ -242,7 +243,9 @@ class TestHandlers:
             import logging
             from phylozoo_parallel import MultiprocessingExecutor
 
-            logging.basicConfig(level=logging.INFO, format="%(levelname)s %(processName)s %(message)s")
+            logging.basicConfig(
+                level=logging.INFO, format="%(levelname)s %(processName)s %(message)s"
+            )
             log = logging.getLogger("script")
 
             def work(item):

@@ -42,6 +42,7 @@ class ProcessPool(Pool):
         if type(self.backend) is LokyBackend:
             # An empty task has the workers start while this process does other things.
             executor = self.backend._workers
+            start.hash_alike(executor)
             with suppress(*failure.LOST), direct.sending(executor, _ours):
                 self.backend.submit(self.task())
             exit.leave_with(executor)

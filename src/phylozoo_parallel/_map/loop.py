@@ -32,6 +32,8 @@ from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
+from phylozoo_parallel._worker import told
+from phylozoo_parallel._worker.run import Failure
 from phylozoo_parallel.errors import PhyloZooValueError, line
 
 BLOCK = 64
@@ -282,7 +284,7 @@ class _Loop:
             return
         state.flying.remove(chunk)
         try:
-            results, done, seconds, failure = self._engine.outcome(out)
+            *came, heard = self._engine.outcome(out)
         except WorkersLost as loss:
             chunk.close()
             state.lost(chunk, loss)
@@ -293,7 +295,13 @@ class _Loop:
                 error.add_note(f"{chunk} of the map did not come back")
             state.fail(chunk.first, error)
             return
-        items = chunk.items
+        self._take_in(chunk, *came)
+        told.deliver(heard)
+
+    def _take_in(
+        self, chunk: Chunk, results: Any, done: int, seconds: float, failure: Failure | None
+    ) -> None:
+        state, items = self._state, chunk.items
         try:
             self._accept(chunk, results, done)
         except Exception as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,7 +19,8 @@ from phylozoo_parallel._shipping import board, pickles
 from phylozoo_parallel._shipping.board import Ticket
 from phylozoo_parallel._shipping.memory import Name
 from phylozoo_parallel._shipping.pickles import Packed
-from phylozoo_parallel._worker.known import Head, known, wanted
+from phylozoo_parallel._worker import settings, told
+from phylozoo_parallel._worker.known import Head, known, unpickled, wanted
 from phylozoo_parallel._worker.run import (
     UNSEEN,
     Failure,
@@ -30,6 +31,7 @@ from phylozoo_parallel._worker.run import (
     here,
     run,
 )
+from phylozoo_parallel._worker.settings import Settings
 from phylozoo_parallel.errors import line
 
 Sent = tuple[int, Pace, Name | None, int | None]
@@ -45,30 +47,35 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
 
     Those two are arguments of their own, for joblib to send large ones to Dask's workers once.
     """
-    key, ticket, _ = head
+    key, ticket, caller, packed = head
     first, pace, reply, cell = sent
     here.kind = "process"
     begin = perf_counter()
     note = _noter(ticket, cell)
     note(0, 0)
     try:
-        try:
-            its = known(head, function)
-        except BaseException as wrong:
-            message = f"the function could not be unpickled in its worker: {line(wrong)}"
-            return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
-        if not wanted(key, its.ticket):
-            return b"", 0, 0.0, None
-        try:
-            chunk = pickles.unpack(items)
-        except BaseException as wrong:
-            message = f"item {first} could not be unpickled in its worker: {line(wrong)}"
-            return _nothing(begin, None, pickle.UnpicklingError(message), wrong)
-        still = partial(wanted, key, its.ticket)
-        task = Task(its.func, its.star, chunk, first, pace, [], still, note)
-        failure = run(task)
-        note(len(task.results), 0)
-        return _packed(task, begin, failure and _carried(failure), reply)
+        with ExitStack() as limits:
+            try:
+                its_settings: Settings = unpickled(packed)
+                limits.enter_context(settings.limits(its_settings))
+                its = known(head, function)
+            except BaseException as wrong:
+                message = f"the function could not be unpickled in its worker: {line(wrong)}"
+                return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
+            if not wanted(key, its.ticket):
+                return b"", 0, 0.0, None, None
+            try:
+                chunk = pickles.unpack(items)
+            except BaseException as wrong:
+                message = f"item {first} could not be unpickled in its worker: {line(wrong)}"
+                return _nothing(begin, None, pickle.UnpicklingError(message), wrong)
+            still = partial(wanted, key, its.ticket)
+            task = Task(its.func, its.star, chunk, first, pace, [], still, note)
+            with told.listening(caller is not None) as heard, settings.as_caller(its_settings):
+                failure = run(task)
+            note(len(task.results), 0)
+            outcome = _packed(task, begin, failure and _carried(failure), reply)
+            return (*outcome[:4], told.pack(heard))
     finally:
         here.kind = None
 
@@ -110,12 +117,12 @@ def _packed(task: Task, begin: float, failure: Failure | None, reply: Name | Non
                 return _packed(task, begin, _carried(failure), reply)
         message = f"the results from item {first} on could not be pickled: {line(error)}"
         return _nothing(begin, None, pickle.PicklingError(message), error)
-    return packed, len(results), perf_counter() - begin, failure
+    return packed, len(results), perf_counter() - begin, failure, None
 
 
 def _nothing(begin: float, index: int | None, error: Exception, shown: BaseException) -> Outcome:
     failure = describe(error, index, UNSEEN, shown)
-    return b"", 0, perf_counter() - begin, _carried(failure)
+    return b"", 0, perf_counter() - begin, _carried(failure), None
 
 
 def _carried(failure: Failure) -> Failure:
