@@ -35,6 +35,7 @@ class ProcessPool(Pool):
             executor = self.executor
             start.hold(executor)
             # An empty task has the workers start while this process does other things.
+            start.hash_alike(executor)
             with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
                 self.submit(self.task(), lambda out: None)
             lifeline.guard(start.pids(executor))

@@ -25,6 +25,8 @@ MOST = 61 if sys.platform == "win32" else sys.maxsize
 
 _held: Any = None
 """The executor that maps use; loky from 3.7 on has one for each thread, of which this is one."""
+_SEED = str(int.from_bytes(os.urandom(4), "big") or 1)
+"""Of the hashes of texts, in all workers of this program."""
 
 _left_behind: Any = None
 
@@ -114,6 +116,18 @@ def deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hash_alike(executor: Any) -> None:
+    """
+    Have all workers that an executor starts from now on hash alike.
+
+    The order of a set, and with it sums and ties, would else depend on which worker ran an item.
+    Set here it is not one of the executor's arguments: another one there has joblib start anew.
+    """
+    theirs = os.environ.get("PYTHONHASHSEED", "random")
+    if theirs == "random" and not executor._processes:  # else those of the user's own Parallel
+        executor._env = {"PYTHONHASHSEED": _SEED} | (executor._env or {})
 
 
 def resize(executor: Any, workers: int) -> None:

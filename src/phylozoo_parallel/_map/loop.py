@@ -34,6 +34,7 @@ from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
+from phylozoo_parallel._worker import told
 from phylozoo_parallel._worker.run import Failure
 from phylozoo_parallel.errors import PhyloZooValueError, line, placed
 
@@ -296,7 +297,7 @@ class _Loop:
             return
         state.flying.remove(chunk)
         try:
-            results, done, seconds, failures = self._engine.outcome(out)
+            *came, heard = self._engine.outcome(out)
         except WorkersLost as loss:
             chunk.close()
             state.lost(chunk, loss)
@@ -310,6 +311,14 @@ class _Loop:
                 error.add_note(f"{chunk} of the map did not come back")
             state.fail(chunk.first, error)
             return
+        self._book(chunk, *came)
+        told.deliver(heard)
+
+    def _book(
+        self, chunk: Chunk, results: Any, done: int, seconds: float, failures: Sequence[Failure]
+    ) -> None:
+        """Tell the state what a worker returned of a chunk."""
+        state = self._state
         items, first = chunk.items, chunk.first + done
         # What the chunk ended with has no place among its results.
         ended = failures[-1] if failures and failures[-1].item in (-1, first) else None
