@@ -17,7 +17,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -25,18 +25,17 @@ from typing import Any
 
 from phylozoo_parallel import _progress
 from phylozoo_parallel._chunk import Chunk, UnpicklableItem
-from phylozoo_parallel._engines.base import Engine, WorkersLost
+from phylozoo_parallel._engines.base import Engine
 from phylozoo_parallel._map import chunking
 from phylozoo_parallel._map.input import Input
 from phylozoo_parallel._map.limits import limit
-from phylozoo_parallel._map.results import Results, rebuilt
+from phylozoo_parallel._map.outcomes import Outcomes
+from phylozoo_parallel._map.results import Results
 from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
-from phylozoo_parallel._worker import told
-from phylozoo_parallel._worker.run import Failure
-from phylozoo_parallel.errors import PhyloZooValueError, line, placed
+from phylozoo_parallel.errors import PhyloZooValueError, line
 
 LEAST_WAIT = 0.005
 """Seconds between two looks at items that are over their time."""
@@ -117,6 +116,7 @@ class _Loop:
         self._transport = transport
         self._input = Input(items)
         self._state = state
+        self._outcomes = Outcomes(engine, transport, state)
         self._bar = bar
         self._options = state.options
         self._pid = os.getpid()
@@ -164,7 +164,7 @@ class _Loop:
                     yield [found.error]
                     continue
                 self._fill(result_waits=True)
-                results = self._values(found)
+                results = self._outcomes.values(found)
                 self._state.handed_out(len(results))
                 yield results
         except KeyboardInterrupt:
@@ -249,7 +249,7 @@ class _Loop:
         except Exception as error:
             landed(chunk, 0.0)
             chunk.progress = None  # no worker ever had it
-            self._settle(chunk, error)
+            self._outcomes.settle(chunk, error)
 
     def _receive(self) -> None:
         """Wait for an outcome and take in all that are there."""
@@ -267,12 +267,12 @@ class _Loop:
             now = monotonic()
             late = [it for it in self._running() if now - it[1].since > limit(it[1], timeout)]
             if late:
-                self._give_up(*min(late, key=lambda it: it[0].first))
+                self._outcomes.give_up(*min(late, key=lambda it: it[0].first))
 
     def _take_in(self, came: tuple[Chunk, Any] | None) -> None:
         """Settle an outcome, and all others that are there."""
         while came is not None:
-            self._settle(*came)
+            self._outcomes.settle(*came)
             came = None if self._queue.empty() else self._queue.get()
 
     def _running(self) -> list[tuple[Chunk, Progress]]:
@@ -280,92 +280,3 @@ class _Loop:
         flying = [chunk for chunk in self._state.flying if not chunk.late]
         looks = [(chunk, self._transport.look(chunk)) for chunk in flying]
         return [(chunk, progress) for chunk, progress in looks if progress and progress.since]
-
-    def _give_up(self, chunk: Chunk, progress: Progress) -> None:
-        """End the map because an item of a chunk takes too long."""
-        if self._engine.give_up(chunk, progress):
-            return
-        self._state.flying.remove(chunk)
-        self._state.late(chunk, progress)
-        failures = [it for it in chunk.failures if it.item < chunk.first + progress.done]
-        self._accept(chunk, chunk.results[: progress.done], progress.done, failures)
-
-    def _settle(self, chunk: Chunk, out: Any) -> None:
-        """Tell the state what came of a chunk: results, an error, or what is left to do of it."""
-        state = self._state
-        if chunk not in state.flying:
-            return
-        state.flying.remove(chunk)
-        try:
-            *came, heard = self._engine.outcome(out)
-        except WorkersLost as loss:
-            chunk.close()
-            state.lost(chunk, loss)
-            return
-        except Exception as error:  # of a scheduler, which knows nothing of items
-            chunk.close()
-            if len(chunk.items) > 1 and self._options.return_exceptions:
-                state.singles(chunk.first, chunk.items)
-                return
-            if hasattr(error, "add_note"):
-                error.add_note(f"{chunk} of the map did not come back")
-            state.fail(chunk.first, error)
-            return
-        self._book(chunk, *came)
-        told.deliver(heard)
-
-    def _book(
-        self, chunk: Chunk, results: Any, done: int, seconds: float, failures: Sequence[Failure]
-    ) -> None:
-        """Tell the state what a worker returned of a chunk."""
-        state = self._state
-        items, first = chunk.items, chunk.first + done
-        # What the chunk ended with has no place among its results.
-        ended = failures[-1] if failures and failures[-1].item in (-1, first) else None
-        try:
-            self._accept(chunk, results, done, [it for it in failures if it is not ended])
-        except Exception as error:
-            self._one_by_one(chunk, error)
-            return
-        if done:
-            state.measured.add(done, seconds, chunk.nbytes, chunk.away)
-        if ended is None:
-            if not done:
-                state.end(first, RuntimeError(f"item {first} was called off"))
-            elif done < len(items):
-                state.rest(Chunk(first, items[done:]))
-        elif ended.item >= 0:
-            state.end(first, self._rebuilt(ended))
-        elif len(items) > 1:
-            state.singles(chunk.first, items)  # to learn which of them it is
-        else:
-            state.fail(first, self._rebuilt(ended))
-
-    def _accept(self, chunk: Chunk, results: Any, done: int, failures: Sequence[Failure]) -> None:
-        """Keep the results of a chunk until it is their turn."""
-        self._transport.accept(chunk, results, done)
-        chunk.failures = failures
-        if done:
-            self._state.came(chunk, done)
-
-    def _values(self, chunk: Chunk) -> Any:
-        """Return the results of a finished chunk; where they cannot be read, run it anew."""
-        try:
-            results = self._transport.values(chunk)
-        except Exception as error:
-            self._one_by_one(chunk, error)
-            return []
-        for failure in chunk.failures:
-            results[failure.item - chunk.first] = placed(self._rebuilt(failure))
-        return results
-
-    def _rebuilt(self, failure: Failure) -> BaseException:
-        return rebuilt(failure, self._transport.error(failure.error))
-
-    def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
-        """Find the result that cannot be unpickled."""
-        if len(chunk.items) > 1:
-            self._state.singles(chunk.first, chunk.items)
-            return
-        message = f"the result of item {chunk.first} could not be unpickled: {line(error)}"
-        self._state.fail(chunk.first, pickle.UnpicklingError(message), error)
