@@ -21,6 +21,8 @@ from inspect import signature
 from operator import attrgetter
 from typing import Any
 
+import joblib
+
 NEEDED = {
     "joblib.parallel": "BACKENDS BatchedCalls get_active_backend",
     "loky.process_executor": "ShutdownExecutorError _global_shutdown",
@@ -145,6 +147,7 @@ def _module(what: str) -> Any:
     return module
 
 
+VERSION = getattr(joblib, "__version__", "of unknown version")
 LOKY = _loky()
 parallel = _module("joblib.parallel")
 process_executor = _module("loky.process_executor")

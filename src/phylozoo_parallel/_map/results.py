@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from phylozoo_parallel._map.source import with_source
 from phylozoo_parallel._worker.run import Failure
 from phylozoo_parallel.errors import WorkerTraceback
 
@@ -91,7 +92,7 @@ def rebuilt(failure: Failure, error: Any) -> BaseException:
         message = f"{failure.where}: {failure.line} (this exception itself could not be pickled)"
         error = RuntimeError(message)
     put = BaseException.__setattr__  # a frozen dataclass refuses its own
-    put(error, "__cause__", WorkerTraceback(f"{failure.trace}{failure.where}"))
+    put(error, "__cause__", WorkerTraceback(f"{with_source(failure.trace)}{failure.where}"))
     put(error, "__traceback__", None)
     if hasattr(error, "add_note"):
         put(error, "__notes__", [*getattr(error, "__notes__", ()), failure.where])

@@ -25,13 +25,14 @@ from phylozoo_parallel._chunk import Chunk, UnpicklableItem
 from phylozoo_parallel._shipping import board, pickles
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._shipping.memory import Segment
+from phylozoo_parallel._shipping.pickler import dumps
 from phylozoo_parallel._shipping.pickles import Packed
 from phylozoo_parallel._transport.base import Call, Transport
-from phylozoo_parallel._worker import lifeline
+from phylozoo_parallel._worker import lifeline, settings
 from phylozoo_parallel._worker.known import Caller, Head
 from phylozoo_parallel._worker.process import run_in_process
 from phylozoo_parallel._worker.run import Pace
-from phylozoo_parallel.errors import line, short
+from phylozoo_parallel.errors import Refused, line, short
 
 FUNCTION = 1 << 16
 """Bytes from which a function travels in a segment; less goes with every chunk."""
@@ -40,7 +41,7 @@ KEPT_REPLIES = 32
 """Empty segments that stay open, each with a file descriptor."""
 
 _pickled = lru_cache(maxsize=8)(pickle.dumps)
-"""Of each :class:`Caller`, which hardly ever changes."""
+"""Of each :class:`Caller` and its :class:`Settings`, which hardly ever change."""
 
 _replies: list[Segment] = []
 """Empty segments for large results, for the next chunk that is sent."""
@@ -61,12 +62,13 @@ class ToMachine(Transport):
             pieces = _function_parts(func, star)
         except Exception as error:
             raise pickle.PicklingError(
-                f"func = {short(func)} could not be pickled for worker processes: {line(error)}; "
-                "what it captures has to be picklable, or use the threading backend"
+                f"func = {short(func)} could not be pickled for worker processes: {line(error)};"
+                " or use the threading backend"
             ) from error
         self._key = int.from_bytes(os.urandom(8), "big") | 1
         self._function, self._segment = self._pack(pieces, FUNCTION)
-        self._head: Head = self._key, None, None
+        self._settings = _pickled(settings.taken())
+        self._head: Head = self._key, None, None, self._settings
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """
@@ -78,7 +80,7 @@ class ToMachine(Transport):
             The chunk cannot travel.
         """
         try:
-            pieces = pickles.parts(chunk.items, cloudpickle.dumps)
+            pieces = pickles.parts(chunk.items, dumps)
         except Exception as error:
             raise _unpicklable(chunk.items, error) from error
         chunk.packed, chunk.segment = self._pack(pieces, pickles.LARGE)
@@ -184,7 +186,7 @@ class ToProcess(ToMachine):
         with suppress(OSError):  # it is gone
             directory = os.getcwd()
         caller = _pickled(Caller(directory, tuple(sys.path), leak_limit, lifeline.own()))
-        self._head = self._key, self._ticket, caller
+        self._head = self._key, self._ticket, caller, self._settings
 
     def _equip(self, chunk: Chunk) -> None:
         """Give a chunk a segment for large results, and a cell of the board."""
@@ -235,7 +237,11 @@ def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
     if by_name and not cloudpickle.list_registry_pickle_by_value():
         with suppress(Exception):  # a lambda, or a function inside another, needs cloudpickle
             return [pickle.dumps((func, star), pickle.HIGHEST_PROTOCOL)]
-    return pickles.parts((func, star), cloudpickle.dumps)
+    try:
+        return pickles.parts((func, star), dumps)
+    except Refused:
+        dumps(func)  # to name places from the function on
+        raise
 
 
 def _reply() -> Segment | None:
@@ -247,7 +253,7 @@ def _reply() -> Segment | None:
 def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:
     for position, item in enumerate(items):
         try:
-            cloudpickle.dumps(item)
+            dumps(item)
         except Exception as wrong:
             return UnpicklableItem(position, wrong)
     return UnpicklableItem(0, error)
