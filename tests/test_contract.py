@@ -43,8 +43,8 @@ MODULES = [f"joblib.{it}" for it in ("parallel", "executor", "_parallel_backends
         "loky.backend.utils",
     )
 ]
-LEFT_OUT = {"DaskDistributedBackend", "_callbacks", "client"}
-"""Names that only a map on Dask comes upon."""
+LEFT_OUT = {"DaskDistributedBackend", "_callbacks", "client", "_winapi"}
+"""Names that only a map on Dask comes upon, or one on Windows."""
 
 SAMPLE = {"BatchedCalls", "submit", "_pool", "_workers", "_executor", "_call_queue", "_CallItem"}
 """What is renamed in every run of the suite: something of each thing."""
