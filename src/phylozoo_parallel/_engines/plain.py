@@ -121,7 +121,7 @@ def _warn() -> None:
             f"joblib {contract.VERSION} is not as this version of phylozoo-parallel knows it "
             f"({contract.missing}): maps are right, but slower and without timeout",
             RuntimeWarning,
-            stacklevel=7,
+            stacklevel=6,  # where the map is called
         )
 
 

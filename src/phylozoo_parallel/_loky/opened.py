@@ -69,6 +69,7 @@ class Opened:
         if context.is_loky(backend):
             contract.check("its open backend of processes", backend)
             contract.check("its executor", self.executor)
+            contract.fits("its executor's terminate", self.executor.terminate, kill_workers=True)
         self._name = "submit" if hasattr(backend, "submit") else "apply_async"  # before joblib 1.5
         # Ray's backend is a subclass of joblib's for multiprocessing.
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
