@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -128,9 +129,13 @@ def test_tasks_that_travel_in_another_form(tmp_path):
     assert not probed(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["next", "outside"])
-def test_the_next_loky(kind, tmp_path):
-    skew.KINDS[kind](tmp_path)
+@pytest.mark.parametrize(
+    "make",
+    [skew.next_joblib, skew.outside_joblib, partial(skew.next_joblib, mended=False)],
+    ids=["inside", "outside", "inside a joblib that does not know it"],
+)
+def test_the_next_loky(make, tmp_path):
+    make(tmp_path)
     assert not probed(tmp_path)
 
 
