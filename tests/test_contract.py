@@ -265,3 +265,24 @@ class TestPlainCalls:
         with joblib.parallel_config(n_jobs=2):
             assert list(workers.map(abs, range(9))) == list(range(9))
             assert list(MultiprocessingExecutor().map(abs, range(9))) == list(range(9))
+
+
+@NEEDLESS
+@pytest.mark.parametrize("name", [None, "_call_queue", "_pool"])
+def test_the_report_tells_what_is_missing(name, tmp_path):
+    skew.renamed(tmp_path, name) if name else skew.copy_joblib(tmp_path)
+    path = os.pathsep.join([str(tmp_path), str(SOURCES.parent)])
+    done = subprocess.run(
+        [sys.executable, "-m", "phylozoo_parallel", "--json"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert not done.stderr
+    told = json.loads(done.stdout)["joblib"]
+    if name is None:
+        assert told == {"maps": "on its open pools", "missing": None}
+    else:
+        assert told["maps"].startswith("slower")
+        assert name in told["missing"]
