@@ -157,7 +157,7 @@ class _Executor:
 
     def _start(self, func: Any, iterable: Any, size: Any, **how: bool) -> Iterator[Any]:
         items = _options.map_arguments(func, iterable)
-        size = _options.chunk_size(size)
+        size = _options.chunk_size(size, call=True)
         options = self._options._replace(chunksize=size or self._options.chunksize, **how)
         total = _options.length(iterable)
         if options.star:

@@ -284,7 +284,7 @@ class _Loop:
             return
         state.flying.remove(chunk)
         try:
-            *came, heard = self._engine.outcome(out)
+            results, done, seconds, failure, heard = self._engine.outcome(out)
         except WorkersLost as loss:
             chunk.close()
             state.lost(chunk, loss)
@@ -295,7 +295,7 @@ class _Loop:
                 error.add_note(f"{chunk} of the map did not come back")
             state.fail(chunk.first, error)
             return
-        self._take_in(chunk, *came)
+        self._take_in(chunk, results, done, seconds, failure and Failure(*failure))
         told.deliver(heard)
 
     def _take_in(
