@@ -11,7 +11,6 @@ from tempfile import TemporaryFile
 
 import pytest
 from environments import ROOT, page_script
-from joblib.externals.loky import reusable_executor
 
 from phylozoo_parallel import (
     MultiprocessingExecutor,
@@ -19,6 +18,7 @@ from phylozoo_parallel import (
     SequentialExecutor,
     ThreadingExecutor,
 )
+from phylozoo_parallel._loky.start import current
 
 BACKENDS = ["sequential", "threading", "multiprocessing"]
 
@@ -53,7 +53,7 @@ def processes():
 @pytest.fixture(scope="session")
 def pool_pids():
     """Tell the process ids of joblib's pool."""
-    return lambda: set(reusable_executor._executor._processes)
+    return lambda: set(current()._processes)
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +72,7 @@ def wait_until():
 @pytest.fixture(autouse=True)
 def idle_pool(wait_until):
     """Begin each test after the chunks of maps that the one before abandoned."""
-    executor = reusable_executor._executor
+    executor = current()
     wait_until(lambda: executor is None or not executor._pending_work_items)
 
 
@@ -112,12 +112,16 @@ def run_python(*args, timeout=60, stdin=""):
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)  # prints the stack of every thread
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                process.send_signal(signal.SIGABRT)  # prints the stack of every thread
             with contextlib.suppress(subprocess.TimeoutExpired):  # nobody reads its stderr
                 process.wait(10)
             status = f"none within {timeout} s"
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # whatever it left behind
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)  # whatever it left behind
         texts = []
         for file in out, err:
             file.seek(0)

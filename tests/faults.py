@@ -396,9 +396,9 @@ def descriptors(spare):
 
 def workers():
     """Return the worker processes that are up."""
-    from joblib.externals.loky import reusable_executor
+    from phylozoo_parallel._loky.start import current
 
-    return list(reusable_executor._executor._processes.values())
+    return list(current()._processes.values())
 
 
 def kill_worker(which):

@@ -25,9 +25,9 @@ from random import Random
 from tempfile import mkdtemp
 
 import psutil
-from joblib.externals.loky import reusable_executor
 
 from phylozoo_parallel import ParallelConfig, WorkerLostError
+from phylozoo_parallel._loky.start import current
 
 LIMIT = 60
 """Seconds that a program may take."""
@@ -359,7 +359,7 @@ def kill(pauses, random: Random, over: threading.Event, report: Report) -> None:
     for pause in pauses:
         if over.wait(pause):
             return
-        executor = reusable_executor._executor
+        executor = current()
         ours = {child.pid for child in psutil.Process().children()}
         pids = sorted(ours & {*(executor._processes if executor else ())})
         if pids:

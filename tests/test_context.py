@@ -189,7 +189,7 @@ class TestChoiceOfEngine:
             """
             import itertools, os, warnings
             import joblib
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             warnings.simplefilter("error")
@@ -210,7 +210,7 @@ class TestChoiceOfEngine:
                 except ZeroDivisionError as error:
                     assert "item 3 = 3" in str(error.__cause__)
                 assert list(executor.map(abs, range(9))) == list(range(9))
-            assert reusable_executor._executor is None  # loky was not asked
+            assert current() is None  # loky was not asked
             """
         )
         assert done.stderr == ""

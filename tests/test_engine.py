@@ -1,11 +1,10 @@
-"""What the engine leans on in joblib, name by name, and the rules by which it shares its pools.
+"""What the engine leans on in joblib, habit by habit, and the rules by which it shares its pools.
 
-A name that joblib does not export may change with any release of joblib: the first half of
-this module tells which one did.
+A habit that joblib does not promise may change with any release of joblib: the first half of
+this module tells which one did. The names are in :mod:`phylozoo_parallel._loky.contract`.
 """
 
 import contextlib
-import fcntl
 import itertools
 import mmap
 import os
@@ -16,6 +15,7 @@ import threading
 import time
 import weakref
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import ClassVar
@@ -24,16 +24,13 @@ import cloudpickle
 import joblib.parallel
 import pytest
 from joblib import Parallel, parallel_config
-from joblib._parallel_backends import (
-    LokyBackend,
-    MultiprocessingBackend,
+from joblib.parallel import (
+    BatchedCalls,
     ParallelBackendBase,
-    SequentialBackend,
-    ThreadingBackend,
+    default_parallel_config,
+    get_active_backend,
 )
-from joblib.externals.loky import process_executor, reusable_executor
-from joblib.externals.loky.backend.context import LokyContext
-from joblib.parallel import BACKENDS, BatchedCalls, default_parallel_config, get_active_backend
+from systems import forks, needs_linux
 
 from phylozoo_parallel import (
     MultiprocessingExecutor,
@@ -41,7 +38,17 @@ from phylozoo_parallel import (
     ThreadingExecutor,
 )
 from phylozoo_parallel._engines.thread_pool import Threads
-from phylozoo_parallel._loky import direct, start
+from phylozoo_parallel._loky import contract, direct, start
+from phylozoo_parallel._loky.contract import (
+    BACKENDS,
+    LokyBackend,
+    MultiprocessingBackend,
+    SequentialBackend,
+    ThreadingBackend,
+    process_executor,
+)
+from phylozoo_parallel._loky.opened import Opened
+from phylozoo_parallel._loky.start import current
 
 pytestmark = pytest.mark.core
 
@@ -58,11 +65,16 @@ def opened(request):
         yield parallel
 
 
+def submit(backend):
+    """Return the method that takes a task; before joblib 1.5 its name was another."""
+    return getattr(backend, "submit", None) or backend.apply_async
+
+
 def outcome(backend, func, *args):
     """Submit one call as the engine does and wait for what comes back."""
     done, box = threading.Event(), []
     batch = BatchedCalls([(func, args, {})], backend.get_nested_backend())
-    backend.submit(batch, callback=lambda out: (box.append(out), done.set()))
+    submit(backend)(batch, callback=lambda out: (box.append(out), done.set()))
     assert done.wait(60)
     return box[0]
 
@@ -100,6 +112,9 @@ class TestContext:
         level = joblib.delayed(lambda: get_active_backend()[0].nesting_level)
         assert Parallel(n_jobs=2, backend=backend)([level()] * 2) == [1, 1]
 
+    @pytest.mark.skipif(
+        not hasattr(LokyBackend(), "backend_kwargs"), reason="joblib before 1.5 takes none"
+    )
     def test_settings_that_reach_loky(self):
         with parallel_config(backend="loky", inner_max_num_threads=3, initializer=print):
             backend, _ = get_active_backend()
@@ -137,7 +152,7 @@ class TestBackends:
         assert getattr(backend, "supports_sharedmem", False) is in_memory
         assert bool(backend.supports_return_generator) is streams
 
-    @pytest.mark.parametrize("name", ["start_call", "stop_call", "get_nested_backend", "submit"])
+    @pytest.mark.parametrize("name", ["start_call", "stop_call", "get_nested_backend"])
     def test_methods_of_every_backend(self, name):
         assert callable(getattr(ParallelBackendBase, name))
 
@@ -189,21 +204,21 @@ class TestOpenParallel:
         for n_jobs in 2, 3, 2:
             parallel.n_jobs = n_jobs
             with parallel:
-                assert reusable_executor._executor._max_workers == n_jobs
+                assert current()._max_workers == n_jobs
                 backend = parallel._backend
                 assert backend.retrieve_result_callback(outcome(backend, abs, -n_jobs)) == [n_jobs]
 
     def test_loky_hands_out_a_future(self):
         with Parallel(n_jobs=2, backend=LokyBackend(nesting_level=0)) as parallel:
             batch = BatchedCalls([(abs, (-1,), {})], parallel._backend.get_nested_backend())
-            future = parallel._backend.submit(batch, callback=None)
+            future = submit(parallel._backend)(batch, callback=None)
             assert future.result(60) == [1]
             assert callable(future.add_done_callback)
 
     def test_tells_the_folder_for_temporary_files(self, tmp_path):
         with parallel_config(temp_folder=str(tmp_path)):
-            assert Parallel(n_jobs=2)._backend_kwargs["temp_folder"] == str(tmp_path)
-        assert Parallel(n_jobs=2)._backend_kwargs["temp_folder"] is None
+            assert Opened(LokyBackend(nesting_level=0), 2).folder == str(tmp_path)
+        assert Opened(LokyBackend(nesting_level=0), 2).folder is None
 
 
 class TestLokysExecutor:
@@ -213,11 +228,15 @@ class TestLokysExecutor:
             yield parallel._backend._workers
 
     def test_is_the_one_and_only(self, executor):
-        assert executor is reusable_executor._executor
+        assert executor is current()
 
+    @pytest.mark.skipif(
+        hasattr(contract.reusable_executor, "_executor_storage"), reason="loky 3.7 has none"
+    )
     def test_shares_one_lock_for_submitting_and_resizing(self, executor):
-        assert executor._submit_resize_lock is reusable_executor._executor_lock
-        with reusable_executor._executor_lock, reusable_executor._executor_lock:
+        lock = contract.reusable_executor._executor_lock
+        assert executor._submit_resize_lock is lock
+        with lock, lock:
             """It may be taken twice."""
 
     def test_tells_its_size(self, executor):
@@ -258,7 +277,7 @@ class TestLokysExecutor:
         futures = [executor.submit(time.sleep, 60) for _ in range(20)]
         while executor._work_ids.qsize():
             executor._work_ids.get_nowait()
-        executor.terminate(kill_workers=True)
+        start.terminate(executor)
         errors = {type(future.exception(60)) for future in futures}
         assert errors == {process_executor.ShutdownExecutorError}
         with pytest.raises(process_executor.ShutdownExecutorError):
@@ -266,7 +285,7 @@ class TestLokysExecutor:
 
     def test_has_what_resizing_needs(self, executor):
         executor.submit(abs, 1).result(60)
-        with executor._submit_resize_lock, executor._processes_management_lock:
+        with executor._processes_management_lock:
             assert executor._call_queue.put
             assert executor._result_queue._writer.fileno() > 0
 
@@ -280,8 +299,8 @@ class TestLokysExecutor:
         done = run_script(
             """
             import threading, time
-            from joblib.externals.loky import get_reusable_executor
-            future = get_reusable_executor(2).submit(time.sleep, 0.5)
+            from phylozoo_parallel._loky.contract import reusable_executor
+            future = reusable_executor.get_reusable_executor(2).submit(time.sleep, 0.5)
             threading._register_atexit(lambda: print(future.done()))
             """
         )
@@ -301,8 +320,9 @@ class TestLokysExecutor:
 
             assert MultiprocessingExecutor().n_jobs >= 1 and ThreadingExecutor(-1).n_jobs >= 1
             assert list(MultiprocessingExecutor(2).map(abs, [-1, -2])) == [1, 2]
+            from phylozoo_parallel._loky.contract import LOKY
             modules = {type(child).__module__ for child in multiprocessing.active_children()}
-            assert modules == {"joblib.externals.loky.backend.process"}, modules
+            assert modules == {f"{LOKY}.backend.process"}, modules
             """
         )
 
@@ -316,12 +336,13 @@ class WithItems:
         return None
 
 
+@needs_linux("tells how much room a pipe has")
 class TestStraightToTheWorkers:
     """Tasks that fit into the pipe skip two of loky's threads."""
 
     def test_but_not_those_that_have_to_wait_for_room(self, processes, monkeypatch):
         assert list(processes.map(abs, range(4))) == list(range(4))
-        queue = reusable_executor._executor._call_queue
+        queue = current()._call_queue
         put, room, fed, mine = queue.put, direct._room, [], []
         monkeypatch.setattr(queue, "put", lambda *args, **kwargs: (fed.append(1), put(*args)))
         # Room that is seen without the lock may be gone with it.
@@ -335,6 +356,8 @@ class TestStraightToTheWorkers:
             assert len(fed) < 10  # loky's own thread may be quicker
         assert set(mine) == {True}
         fed.clear()
+        import fcntl
+
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE)
         assert list(processes.map(len, [bytes(10_000)] * 4, 1)) == [10_000] * 4
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, direct.PIPE)
@@ -342,7 +365,11 @@ class TestStraightToTheWorkers:
 
     def test_as_many_as_the_pipe_has_room_for(self):
         """A message may waste nearly a page with its length, and one with its end."""
-        queue, chance, sent = LokyContext().Queue(200), random.Random(0), []
+        queue, chance, sent = (
+            import_module(f"{contract.LOKY}.backend").get_context("loky").Queue(200),
+            random.Random(0),
+            [],
+        )
         assert direct._widen(SimpleNamespace(_call_queue=queue, _result_queue=queue))
         os.set_blocking(queue._writer.fileno(), False)
         for _ in range(3000):
@@ -391,7 +418,7 @@ class TestStraightToTheWorkers:
 
     def test_behind_tasks_that_are_not_even_joblibs(self, processes):
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
-        executor = reusable_executor._executor
+        executor = current()
         bell = executor._executor_manager_thread_wakeup
         bell.muted.here = True  # loky's thread does not hear of the next one
         theirs = [executor.submit(each) for each in (dict, WithItems())]
@@ -405,7 +432,7 @@ class TestStraightToTheWorkers:
             """
             import time
             from concurrent.futures import ThreadPoolExecutor
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             def several(size):
@@ -413,7 +440,7 @@ class TestStraightToTheWorkers:
                 return set(map(len, results))
 
             assert list(MultiprocessingExecutor(2).map(abs, [1, 2])) == [1, 2]
-            queue = reusable_executor._executor._call_queue
+            queue = current()._call_queue
             full = queue.full
             queue.full = lambda: (full(), time.sleep(0.1))[0]
             with ThreadPoolExecutor() as threads:
@@ -426,7 +453,7 @@ class TestStraightToTheWorkers:
         done = run_script(
             """
             import signal, struct, threading
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             def ring(*_):
@@ -441,7 +468,7 @@ class TestStraightToTheWorkers:
             signal.signal(signal.SIGALRM, ring)
             executor = MultiprocessingExecutor(2)
             assert list(executor.map(abs, [-1, 2])) == [1, 2]
-            writer = reusable_executor._executor._call_queue._writer
+            writer = current()._call_queue._writer
             send, writer.send_bytes = writer.send_bytes, send_half
             try:
                 while True:
@@ -472,7 +499,7 @@ class TestStraightToTheWorkers:
 
     def test_but_not_of_an_executor_that_is_shut_down(self, processes):
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
-        executor = reusable_executor._executor
+        executor = current()
         executor.shutdown()
         assert executor._call_queue is None
         assert not direct._sent(executor, lambda task: True)
@@ -482,7 +509,7 @@ class TestStraightToTheWorkers:
         done = run_script(
             """
             import signal, threading
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             def ring(*_):
@@ -501,7 +528,7 @@ class TestStraightToTheWorkers:
             signal.signal(signal.SIGALRM, ring)
             executor = MultiprocessingExecutor(2)
             assert list(executor.map(abs, [-1, 2])) == [1, 2]
-            queue = reusable_executor._executor._call_queue
+            queue = current()._call_queue
             lock, queue._wlock = queue._wlock, Taken(queue._wlock)
             try:
                 while True:
@@ -520,14 +547,14 @@ class TestStraightToTheWorkers:
             """
             import os, time
             from joblib import parallel_config
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
             from phylozoo_parallel._engines.processes import ProcessEngine
 
             ProcessEngine.look_after = lambda engine: None  # it would notice, later
             with parallel_config("loky", idle_worker_timeout=0.5):
                 assert list(MultiprocessingExecutor(2).map(abs, [1, 2])) == [1, 2]
-                while reusable_executor._executor._processes:
+                while current()._processes:
                     time.sleep(0.01)
                 time.sleep(0.5)
                 deaths = MultiprocessingExecutor(2, retries=0).map(os._exit, [3], 1)
@@ -688,7 +715,7 @@ class TestManyAtOnce:
         results = MultiprocessingExecutor(n_jobs).map(abs, itertools.count())
         next(results)
         assert len(pool_pids()) == n_jobs
-        wait_until(lambda: not reusable_executor._executor._pending_work_items)
+        wait_until(lambda: not current()._pending_work_items)
         list(MultiprocessingExecutor(5).map(abs, range(10)))
         assert len(pool_pids()) == n_jobs
 
@@ -805,6 +832,7 @@ class TestManyAtOnce:
         assert list(processes.map(abs, range(5))) == list(range(5))
 
 
+@forks
 class TestFork:
     """A forked child gets workers of its own and leaves its parent's alone."""
 
@@ -891,8 +919,8 @@ def test_a_map_inside_a_process_worker_keeps_the_engine_out(processes):
 
     def nested(_):
         list(ParallelConfig("multiprocessing", n_jobs=2).get_executor().map(abs, range(5)))
-        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel._loky.start import current
 
-        return reusable_executor._executor is None
+        return current() is None
 
     assert all(processes.map(nested, range(4), 1))

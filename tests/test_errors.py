@@ -191,6 +191,38 @@ class TestTrace:
         _, caught = read(workers.map(chained, [0]))
         assert "deep down" in shown(caught)
 
+    def test_a_threads_own_causes_and_frames_stay(self, threads):
+        """For a debugger, and for an `except` clause that asks for the cause."""
+
+        def chained(item):
+            mark = item
+            try:
+                raise KeyError("deep down")
+            except KeyError as error:
+                if item == "from":
+                    raise ValueError(mark) from error
+                if item == "none":
+                    raise ValueError(mark) from None
+                raise ValueError(mark)  # noqa: B904
+
+        for item in "from", "none", "in":
+            _, caught = read(threads.map(chained, [item]))
+            frames = [frame for frame, _ in traceback.walk_tb(caught.__traceback__)]
+            assert frames[-1].f_locals["mark"] == item
+            assert isinstance(caught.__cause__, KeyError) == (item == "from")
+            assert isinstance(caught.__context__, KeyError)
+            assert caught.__suppress_context__ == (item != "in")
+            assert ("deep down" in shown(caught)) == (item != "none")
+            if sys.version_info >= (3, 11):
+                assert caught.__notes__[-1].startswith(f"item 0 = {item!r}")
+
+    def test_a_threads_frames_are_the_users(self, threads):
+        _, caught = read(threads.map(lambda x: 1 // x, [0]))
+        names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.__traceback__)]
+        assert names[-1] == "<lambda>"
+        assert "run_in_thread" not in names
+        assert "item 0 = 0" in str(caught.__cause__)
+
     @pytest.mark.parametrize(
         "item", ["x" * 10_000, list(range(10_000)), {i: i for i in range(10_000)}], ids=type
     )
@@ -317,10 +349,11 @@ class TestWhatCannotTravel:
 
         seen, caught = read(processes.map(func, range(5), chunksize))
         assert seen == [0, 1]
-        assert isinstance(caught, RuntimeError)
-        assert kind.__name__ in str(caught)
+        assert type(caught) is kind
         assert "too many gaps" in str(caught)
         assert "item 2 " in shown(caught)
+        assert getattr(caught, "site", 7) == 7
+        assert ("without its attribute `lock`" in shown(caught)) == (kind is WithLock)
 
     @pytest.mark.parametrize("method", ["map", "starmap"])
     def test_a_function_that_cannot_be_pickled(self, processes, chunksize, method):
@@ -353,12 +386,75 @@ class NoExceptionAnyMore(Exception):
         return int, ("7",)
 
 
-def test_an_exception_that_unpickles_to_something_else(processes):
-    def refuse(item):
-        raise NoExceptionAnyMore("the words")
+class Site(Exception):
+    """Says something else when it is made from what it keeps."""
 
-    with pytest.raises(RuntimeError, match=r"item 0.*the words"):
-        list(processes.map(refuse, [1]))
+    def __init__(self, site=0):
+        super().__init__(f"site {site}")
+
+
+class Meta(type):
+    """Its classes cannot be pickled."""
+
+
+def a_class_that_cannot_travel(base):
+    return Meta("Local", (base,), {"lock": threading.Lock()})
+
+
+def raised(executor, make):
+    """Return what the caller sees of an exception that a worker makes."""
+
+    def func(item):
+        raise make()
+
+    _, caught = read(executor.map(func, [1]))
+    return caught
+
+
+class TestAnExceptionThatDoesNotPickleKeepsItsClass:
+    def test_one_that_unpickles_to_something_else(self, processes):
+        caught = raised(processes, lambda: NoExceptionAnyMore("the words"))
+        assert (type(caught), caught.args) == (NoExceptionAnyMore, ("the words",))
+
+    def test_one_that_would_say_something_else(self, processes):
+        caught = raised(processes, lambda: Site(7))
+        assert (type(caught), str(caught)) == (Site, "site 7")
+
+    def test_with_an_argument_that_is_lost(self, processes):
+        caught = raised(processes, lambda: KeyError("key", threading.Lock()))
+        assert type(caught) is KeyError
+        assert caught.args[0] == "key"
+        assert "lock" in caught.args[1]
+        assert "without one of its arguments" in shown(caught)
+
+    def test_the_nearest_base_class_stands_for_a_class_that_cannot_travel(self, processes):
+        caught = raised(processes, lambda: a_class_that_cannot_travel(TwoArguments)(7, "gaps"))
+        assert (type(caught), caught.site) == (TwoArguments, 7)
+        assert str(caught) == "site 7: gaps"
+        assert "without its class `Local`" in shown(caught)
+
+    def test_built_in_ones_with_fields(self, processes):
+        told = 2, "No such file", "tree.nwk"
+        caught = raised(processes, lambda: a_class_that_cannot_travel(OSError)(*told))
+        assert (caught.errno, caught.filename) == (2, "tree.nwk")
+        with pytest.raises(OSError, match="No such file"):
+            raise caught
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups came with Python 3.11")
+    def test_in_a_group(self, processes):
+        caught = raised(
+            processes,
+            lambda: ExceptionGroup("several", [WithLock("gaps"), TwoArguments(7, "gaps")]),  # noqa: F821
+        )
+        assert [type(error) for error in caught.exceptions] == [WithLock, TwoArguments]
+        assert "without its attribute `lock`" in shown(caught)
+
+    def test_one_that_the_caller_cannot_unpickle(self, processes):
+        here = os.getpid()
+        caught = raised(processes, lambda: KeyError(Reduced(only_elsewhere, here, "the key")))
+        assert type(caught) is RuntimeError
+        assert "item 0 = 1" in str(caught)
+        assert "KeyError" in str(caught)
 
 
 def test_a_directory_that_is_gone(processes, monkeypatch, tmp_path):

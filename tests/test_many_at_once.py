@@ -132,12 +132,12 @@ class TestDeep:
 
 MANY_CORES = """
 import itertools, threading
-from joblib.externals.loky import reusable_executor
+from phylozoo_parallel._loky.start import current
 from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
 
 alive = MultiprocessingExecutor(2).map(abs, itertools.count())
 assert next(alive) == 0
-before = set(reusable_executor._executor._processes)
+before = set(current()._processes)
 
 def use(n):
     for kind in MultiprocessingExecutor, ThreadingExecutor:
@@ -152,7 +152,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 assert right == [True] * 64
-assert set(reusable_executor._executor._processes) == before  # nobody restarted the pool
+assert set(current()._processes) == before  # nobody restarted the pool
 assert list(itertools.islice(alive, 100)) == list(range(1, 101))
 alive.close()
 numbers = MultiprocessingExecutor(3).map(abs, range(99))
@@ -351,7 +351,7 @@ class TestDeaths:
         run_script(
             """
             import os, signal, threading, time
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             def kill(pid):
@@ -361,7 +361,7 @@ class TestDeaths:
                 for n_jobs in 2, 3:
                     executor = MultiprocessingExecutor(n_jobs, retries=100)
                     assert list(executor.map(abs, range(20), 1)) == list(range(20))
-                    victim = min(reusable_executor._executor._processes)
+                    victim = min(current()._processes)
                     threading.Timer(delay, kill, (victim,)).start()
             """
         )

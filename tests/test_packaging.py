@@ -119,6 +119,7 @@ ROOMS = [
     {"__init__"},
     {"config"},
     {"executors"},
+    {"executor"},
     {"_map"},
     {"_engines"},
     {"_options"},

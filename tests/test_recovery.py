@@ -9,11 +9,11 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
-from joblib.externals.loky import reusable_executor
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, WorkerLostError
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines.base import WorkersLost
+from phylozoo_parallel._loky.start import current
 from phylozoo_parallel._map.recovery import salvage
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
@@ -24,57 +24,69 @@ class TestSalvage:
 
     DEATH = WorkersLost({5: "exit code 3"}, {5: 1.0, 6: 1.5})
 
-    def left(self, progress, retries=1, losses=0, late=False, size=6):
+    def left(self, progress, retries=1, losses=0, late=False, size=6, keep=False):
         chunk = Chunk(100, list(range(size)), losses)
         chunk.progress = progress
         chunk.late = late
-        again, failed = salvage(chunk, self.DEATH, Options(None, retries, 2.0, False))
+        options = Options(None, retries, 2.0, False, return_exceptions=keep)
+        again, failed = salvage(chunk, self.DEATH, options)
         return [(part.first, list(part.items), part.losses) for part in again], failed
 
     def test_what_had_not_begun_runs_again_at_no_cost(self):
         for retries in 0, 1:
-            assert self.left(None, retries) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
+            assert self.left(None, retries) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
 
     def test_what_a_neighbour_ran_runs_again_at_no_cost(self):
         progress = Progress(6, 2, 1, 1.0)
-        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
-        assert self.left(progress, losses=1, size=1) == ([(100, [0], 1)], None)
+        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
+        assert self.left(progress, losses=1, size=1) == ([(100, [0], 1)], [])
 
     def test_what_the_dead_one_had_ended_runs_again_at_no_cost(self):
         progress = Progress(5, 6, 0, 0.9)  # it noted something later, of another chunk
-        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], None)
+        assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
 
     def test_what_the_dead_one_ran_is_tried_item_by_item(self):
         again, failed = self.left(Progress(5, 2, 2, 1.0))
         assert again == [(100, [0, 1], 0), (102, [2], 1), (103, [3], 1), (104, [4, 5], 0)]
-        assert failed is None
+        assert failed == []
 
     def test_a_death_while_unpickling_or_pickling_suspects_every_item(self):
         again, _ = self.left(Progress(5, 6, 0, 1.0))
         assert again == [(100 + at, [at], 1) for at in range(6)]
 
     def test_a_death_too_many_names_the_item(self):
-        again, (index, error) = self.left(Progress(5, 0, 1, 1.0), losses=1, size=1)
+        again, [(index, error)] = self.left(Progress(5, 0, 1, 1.0), losses=1, size=1)
         assert (again, index) == ([], 100)
         assert isinstance(error, WorkerLostError)
         assert str(error).startswith("item 100 = 0: its worker process died (exit code 3)")
 
     def test_without_retries_nothing_that_had_begun_runs_again(self):
         for pid in 5, 6:
-            again, (index, error) = self.left(Progress(pid, 2, 1, 1.0), retries=0)
+            again, [(index, error)] = self.left(Progress(pid, 2, 1, 1.0), retries=0)
             assert (again, index) == ([], 100)
             assert isinstance(error, WorkerLostError)
             assert "item 102 = 2" in str(error)
 
     def test_a_late_item_ends_the_map_after_those_before_it(self):
-        again, (index, error) = self.left(Progress(5, 2, 1, 1.0), late=True)
+        again, [(index, error)] = self.left(Progress(5, 2, 1, 1.0), late=True)
         assert (again, index) == ([(100, [0, 1], 0)], 102)
         assert isinstance(error, TimeoutError)
         assert str(error) == "item 102 = 2 took longer than timeout=2.0 seconds"
 
     def test_a_late_chunk_is_searched_for_the_late_item(self):
         again, failed = self.left(Progress(5, 0, 0, 1.0), late=True, size=2)
-        assert (again, failed) == ([(100, [0], 0), (101, [1], 0)], None)
+        assert (again, failed) == ([(100, [0], 0), (101, [1], 0)], [])
+
+    def test_with_exceptions_as_results_all_but_the_failed_item_runs_again(self):
+        again, [(index, error)] = self.left(Progress(5, 2, 1, 1.0), late=True, keep=True)
+        assert again == [(100, [0, 1], 0), (103, [3, 4, 5], 0)]
+        assert (index, type(error)) == (102, TimeoutError)
+
+    def test_with_exceptions_as_results_and_no_retries_what_had_begun_has_failed(self):
+        again, failed = self.left(Progress(6, 2, 1, 1.0), retries=0, keep=True)
+        assert again == [(103, [3, 4, 5], 0)]
+        assert [index for index, _ in failed] == [100, 101, 102]
+        assert len({id(error) for _, error in failed}) == 3
 
 
 def test_worker_lost_error_is_what_users_of_pools_catch():
@@ -129,7 +141,7 @@ def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
     run = counted(tmp_path, lambda item, number: number == (item == 1))
     results = MultiprocessingExecutor(2, chunksize=1).map(run, range(3))
     until(lambda: len(list(tmp_path.glob("run *"))) == 2)
-    with reusable_executor._executor._flags.shutdown_lock:  # holds loky's thread up
+    with current()._flags.shutdown_lock:  # holds loky's thread up
         (tmp_path / "end 0").touch()
         time.sleep(0.5)
         (tmp_path / "end 1").touch()
@@ -153,7 +165,7 @@ def test_without_retries_what_began_while_its_pool_ended_runs_no_more(tmp_path):
         held.set()
         go.wait(60)
 
-    reusable_executor._executor.submit(int).add_done_callback(hold)
+    current().submit(int).add_done_callback(hold)
     (tmp_path / "end 0").touch()
     assert held.wait(60)
     (tmp_path / "end 1").touch()
@@ -228,7 +240,7 @@ def test_a_map_survives_workers_that_are_killed_at_random(run_script):
     run_script(
         """
         import logging, os, random, signal, threading, time
-        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel._loky.start import current
         from phylozoo_parallel import MultiprocessingExecutor
 
         logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
@@ -238,7 +250,7 @@ def test_a_map_survives_workers_that_are_killed_at_random(run_script):
             global killed
             while time.monotonic() < end:
                 time.sleep(0.2)
-                pids = list(reusable_executor._executor._processes)
+                pids = list(current()._processes)
                 if pids:
                     try:
                         os.kill(random.choice(pids), signal.SIGKILL)
@@ -292,7 +304,7 @@ def test_workers_that_never_begin_end_the_map(run_script):
     run_script(
         """
         import logging, os, signal, threading, time
-        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel._loky.start import current
         from phylozoo_parallel import MultiprocessingExecutor, WorkerLostError
 
         logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
@@ -300,7 +312,7 @@ def test_workers_that_never_begin_end_the_map(run_script):
 
         def kill():
             while not done:
-                executor = reusable_executor._executor
+                executor = current()
                 for pid in list(executor._processes) if executor else ():
                     try:
                         os.kill(pid, signal.SIGKILL)

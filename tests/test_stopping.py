@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -254,3 +256,75 @@ def test_threads_do_not_hold_up_the_end_of_a_program(start, how):
     program = start("threading", code)
     program.end()
     assert program.process.returncode == status
+
+
+class TestCloseInAnotherThread:
+    @pytest.fixture
+    def gate(self, tmp_path):
+        """A file that the items wait for."""
+        file = tmp_path / "gate"
+        yield str(file)
+        file.touch()
+
+    @staticmethod
+    def waits(gate, item):
+        while item and not os.path.exists(gate):
+            time.sleep(0.01)
+        return item
+
+    def test_ends_a_next_that_waits(self, workers, gate):
+        results = workers.map(partial(self.waits, gate), range(50), 1)
+        assert next(results) == 0
+        got = []
+        reader = threading.Thread(target=lambda: got.extend(results), daemon=True)
+        reader.start()
+        time.sleep(0.2)  # until it waits
+        results.close()
+        reader.join(20)
+        assert not reader.is_alive()
+        assert got == []
+        assert list(results) == []
+
+    def test_ends_a_map_that_nobody_reads(self, workers, gate):
+        results = workers.map(partial(self.waits, gate), range(50), 1)
+        assert next(results) == 0
+        closer = threading.Thread(target=results.close)
+        closer.start()
+        closer.join(20)
+        assert not closer.is_alive()
+        assert list(results) == []
+
+    def test_leaves_the_workers_to_the_next_map(self, workers, gate):
+        results = workers.map(partial(self.waits, gate), range(50), 1)
+        next(results)
+        closer = threading.Thread(target=results.close)
+        closer.start()
+        closer.join(20)
+        open(gate, "w").close()
+        assert list(workers.map(abs, range(20))) == list(range(20))
+
+    def test_may_come_from_many_threads_at_once(self, workers):
+        for _ in range(20):
+            results = workers.map(abs, range(100000))
+            next(results)
+            closers = [threading.Thread(target=results.close) for _ in range(4)]
+            for closer in closers:
+                closer.start()
+            list(results)
+            for closer in closers:
+                closer.join(20)
+            assert list(results) == []
+        assert list(workers.map(abs, range(20))) == list(range(20))
+
+
+def test_close_in_the_handler_of_a_signal_ends_the_map(workers):
+    def close(*_):
+        results.close()
+
+    before = signal.signal(signal.SIGALRM, close)
+    try:
+        results = workers.map(lambda item: time.sleep(0.5 * item), range(4), 1)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        assert len(list(results)) < 4
+    finally:
+        signal.signal(signal.SIGALRM, before)

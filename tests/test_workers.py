@@ -335,7 +335,7 @@ class TestOnePool:
             """
             import os, sys, warnings
             import joblib
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
             warnings.simplefilter("error")
 
@@ -347,7 +347,7 @@ class TestOnePool:
             seen = set()
             for name in sys.argv[1:] * 3:
                 seen |= globals()[name]()
-                pids = set(reusable_executor._executor._processes)
+                pids = set(current()._processes)
                 assert seen <= pids and len(pids) == 2, (name, seen, pids)
             """,
             *names,
@@ -394,7 +394,7 @@ def test_workers_that_start_again_are_deaf_to_interrupts(run_script):
     run_script(
         """
         import joblib, time
-        from joblib.externals.loky import reusable_executor
+        from phylozoo_parallel._loky.start import current
         from phylozoo_parallel import MultiprocessingExecutor
 
         def blocked(item):
@@ -406,7 +406,7 @@ def test_workers_that_start_again_are_deaf_to_interrupts(run_script):
             for _ in range(2):
                 found = set(MultiprocessingExecutor(2).map(blocked, range(4), chunksize=1))
                 assert found == {"0000000000000002"}, found
-                while reusable_executor._executor._processes:
+                while current()._processes:
                     time.sleep(0.05)
         """
     )

@@ -9,6 +9,7 @@ from typing import Any
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._shipping.memory import Segment
 from phylozoo_parallel._shipping.pickles import Packed
+from phylozoo_parallel._worker.run import Failure
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -36,6 +37,8 @@ class Chunk:
     reply: Segment | None = None
     """Where the worker may put results."""
     results: Any = None
+    failures: Sequence[Failure] = ()
+    """Of items whose results are None."""
 
     def close(self) -> None:
         """Let go of shared memory: all that a chunk holds that comes back without results."""

@@ -25,6 +25,8 @@ class Options(NamedTuple):
     """Whether items are tuples of arguments."""
     ordered: bool = True
     """Whether results come in the order of the items, or as they are ready."""
+    return_exceptions: bool = False
+    """Whether the exception of a failed item stands in the place of its result."""
 
 
 def _integer(value: Any, name: str, wanted: str, least: int, also: int | None = None) -> int:
@@ -131,6 +133,20 @@ def options(chunksize: Any, retries: Any, timeout: Any, progress: Any) -> Option
         if not 0 < timeout < math.inf:
             raise PhyloZooValueError(f"timeout must be {wanted}, got {timeout}")
     return Options(chunk_size(chunksize), retries, timeout, _progress.check(progress))
+
+
+def flag(value: Any, name: str) -> bool:
+    """
+    Check a choice between two.
+
+    Raises
+    ------
+    PhyloZooTypeError
+        Not a boolean.
+    """
+    if not isinstance(value, bool):
+        raise wrong_type(value, name, "True or False")
+    return value
 
 
 def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:

@@ -29,8 +29,7 @@ def check(wanted: Any) -> bool | str:
         raise wrong_type(wanted, "progress", "True, False or a description")
     if wanted and find_spec("tqdm") is None:
         raise ImportError(
-            "progress needs tqdm, which is not installed; "
-            "install it with: pip install 'phylozoo-parallel[progress]'"
+            "progress needs tqdm, which is not installed; install it with: pip install tqdm"
         )
     return wanted
 
@@ -80,14 +79,16 @@ class Bar:
 
     def __init__(self, wanted: bool | str, total: int | None) -> None:
         self._bar = None
+        self._done = 0
         with suppress(Exception):
             self._bar = bar(wanted, total)
 
-    def update(self, done: int) -> None:
-        """Count items that are done."""
-        if self._bar is not None:
+    def show(self, done: int) -> None:
+        """Show how many items are done."""
+        if self._bar is not None and done > self._done:
             with suppress(Exception):
-                self._bar.update(done)
+                self._bar.update(done - self._done)
+            self._done = done
 
     def close(self) -> None:
         """Take it off the screen, or leave its last state there."""

@@ -7,7 +7,7 @@ from typing import Any
 from phylozoo_parallel import _options, executors
 from phylozoo_parallel.backend import ParallelBackend
 from phylozoo_parallel.errors import PhyloZooValueError
-from phylozoo_parallel.protocol import ParallelExecutor
+from phylozoo_parallel.executor import Executor
 
 DEFAULTS: dict[str, Any] = {"retries": 1, "timeout": None, "progress": False}
 """Of the options that PhyloZoo does not have; they show where they are something else."""
@@ -91,13 +91,13 @@ class ParallelConfig:
         self.progress = progress
         self.get_executor()
 
-    def get_executor(self) -> ParallelExecutor:
+    def get_executor(self) -> Executor:
         """
         Make an executor with these settings; making one is cheap and starts nothing.
 
         Returns
         -------
-        ParallelExecutor
+        Executor
             A :class:`SequentialExecutor`, :class:`ThreadingExecutor` or
             :class:`MultiprocessingExecutor`.
 

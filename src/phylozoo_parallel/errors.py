@@ -7,6 +7,7 @@ error is raised (or arrives from a worker), and importing this package never imp
 
 from __future__ import annotations
 
+import pickle
 import reprlib
 import sys
 import traceback
@@ -60,6 +61,19 @@ class WorkerTraceback(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
+class Refused(pickle.PicklingError):
+    """An object cannot be pickled; the message says which, and what to do instead."""
+
+
+def placed(error: BaseException) -> BaseException:
+    """Return an exception as it may stand in the place of a result."""
+    if not isinstance(error, StopIteration):
+        return error
+    raised = RuntimeError("func raised StopIteration")  # as where it is raised (PEP 479)
+    raised.__cause__ = error
+    return raised
+
+
 def short(value: Any) -> str:
     """Return a short repr of anything, also of what has none."""
     try:
@@ -70,4 +84,6 @@ def short(value: Any) -> str:
 
 def line(error: BaseException) -> str:
     """Return the last part of an exception's traceback: its type and message."""
+    if isinstance(error, Refused):
+        return str(error)
     return "".join(traceback.format_exception_only(type(error), error)).strip()

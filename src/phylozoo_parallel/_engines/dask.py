@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from phylozoo_parallel._engines.base import Done
 from phylozoo_parallel._engines.streaming import StreamingEngine
+from phylozoo_parallel._loky import dask
 from phylozoo_parallel._transport.base import Call
 
 
@@ -34,32 +34,13 @@ class DaskEngine(StreamingEngine):
                 landed(future.exception())
 
         self._open.add(landed)
-        future = self._pool.backend.submit(self._pool.task(call), callback=landed)
+        future = self._pool.submit(self._pool.task(call), landed)
         future.add_done_callback(failed)
 
     def release(self) -> None:
         """End this map's use, and cancel what it has not begun."""
         try:
             if self._open:
-                backend = self._pool.backend
-                with suppress(RuntimeError):  # Dask's loop is closed
-                    backend.client.loop.add_callback(self._cancel, backend)
+                dask.cancel(self._pool.backend, self._open)
         finally:
             super().release()
-
-    async def _cancel(self, backend: Any) -> None:
-        import asyncio
-
-        for _ in range(100):  # what was submitted last is not there yet
-            # Finished results are on their way, and let come: Dask would complain.
-            left = [
-                future
-                for future, landed in backend._callbacks.items()
-                if landed in self._open and future.status == "pending"
-            ]
-            # Cancel the newest first; otherwise Dask starts the next task in each freed slot.
-            for future in reversed(left):
-                await backend.client.cancel([future], asynchronous=True)
-            await asyncio.sleep(0.01)
-            if not self._open:
-                break

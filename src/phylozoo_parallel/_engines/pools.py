@@ -19,13 +19,8 @@ import threading
 from typing import Any
 from weakref import WeakSet
 
-from joblib import Parallel
-from joblib._parallel_backends import LokyBackend, MultiprocessingBackend
-from joblib.parallel import BatchedCalls
-
 from phylozoo_parallel._engines.base import Engine
-from phylozoo_parallel._loky import start
-from phylozoo_parallel._transport.base import Call
+from phylozoo_parallel._loky.opened import Opened
 
 here = threading.local()
 """``here.busy`` is true while this thread is inside joblib, which is not reentrant."""
@@ -42,64 +37,22 @@ lent: dict[int, Pool] = {}
 _left_behind: Any = None
 
 
-class Pool:
+class Pool(Opened):
     """
     An open ``Parallel`` and the maps that use it.
 
     Attributes
     ----------
-    backend : joblib.parallel.ParallelBackendBase
-        Takes the tasks.
-    workers : int
-        How many run at the same time.
-    local : bool
-        Whether the workers are on this machine.
     kept : bool
         Whether it stays open for the next map; otherwise it closes with its last one.
     users : WeakSet of Engine
     """
 
     def __init__(self, backend: Any, workers: int) -> None:
-        # prefer and require are hints for choosing a backend; this one is chosen. One chunk is
-        # one task: no batches of them.
-        self.parallel = Parallel(
-            backend=backend, prefer=None, require=None, batch_size=1, pre_dispatch="all"
-        )
         self.users: WeakSet[Engine] = WeakSet()
         self.kept = True
         self.calling = threading.Lock()
-        self.open(workers)
-
-    def open(self, workers: int) -> None:
-        """Open the ``Parallel``, again where it was open before."""
-        start.fill_streams()
-        # joblib runs a single worker's work in the caller; with two, it stays in workers.
-        self.parallel.n_jobs = max(workers, 2)
-        self._enter()
-        self.backend = backend = self.parallel._backend
-        # Ray's backend is a subclass of joblib's for multiprocessing.
-        self.local = isinstance(backend, LokyBackend) or type(backend) is MultiprocessingBackend
-        self.workers = backend.effective_n_jobs(self.parallel.n_jobs)
-        self._nested = backend.get_nested_backend()
-        backend.start_call()
-
-    def _enter(self) -> None:
-        self.parallel.__enter__()
-
-    def task(self, *calls: Call) -> BatchedCalls:
-        """Return what the backend takes, to run these calls in a worker."""
-        return BatchedCalls([(*call, {}) for call in calls], self._nested)
-
-    @property
-    def folder(self) -> str | None:
-        """Where the user's joblib settings want temporary files."""
-        folder: str | None = self.parallel._backend_kwargs["temp_folder"]
-        return folder or os.environ.get("JOBLIB_TEMP_FOLDER")
-
-    def close(self) -> None:
-        """Close the ``Parallel``; joblib's worker processes stay for its next one."""
-        self.backend.stop_call()
-        self.parallel.__exit__(None, None, None)
+        super().__init__(backend, workers)
 
 
 def close_idle(which: int | str) -> None:

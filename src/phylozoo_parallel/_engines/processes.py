@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 from contextlib import suppress
 from functools import partial
 from multiprocessing.util import Finalize
 from typing import Any
-
-import joblib.parallel
-from joblib._parallel_backends import LokyBackend
-from joblib.parallel import BatchedCalls, default_parallel_config
 
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.base import Done, WorkersLost
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
-from phylozoo_parallel._loky import direct, exit, failure, start
+from phylozoo_parallel._loky import context, contract, direct, exit, failure, start
 from phylozoo_parallel._shipping import board
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call
+from phylozoo_parallel._worker import lifeline
 from phylozoo_parallel._worker.process import run_in_process
-
-no_context: tuple[Any, int | None] = (LokyBackend(nesting_level=0), None)
-"""What joblib would make anew for every map where no context surrounds it."""
 
 
 class ProcessPool(Pool):
@@ -39,18 +31,25 @@ class ProcessPool(Pool):
     def open(self, workers: int) -> None:
         """Open the pool, and have its workers start."""
         super().open(workers)
-        if type(self.backend) is LokyBackend:
+        if type(self.backend) is contract.LokyBackend:
+            executor = self.executor
+            start.hold(executor)
             # An empty task has the workers start while this process does other things.
-            executor = self.backend._workers
             start.hash_alike(executor)
-            with suppress(*failure.LOST), direct.sending(executor, _ours):
-                self.backend.submit(self.task())
+            with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
+                self.submit(self.task(), lambda out: None)
+            lifeline.guard(start.pids(executor))
             exit.leave_with(executor)
 
     def _enter(self) -> None:
-        start.resize(start.current(), self.parallel.n_jobs)
-        with start.deaf_to_interrupts():
+        executor = start.current()
+        start.resize(executor, self.parallel.n_jobs)
+        with start.deaf_to_interrupts(), start.at_hand(executor):
             super()._enter()
+
+    def is_ours(self, task: Any) -> bool:
+        """Tell whether a task is a chunk of ours; one of others may need more than pickle."""
+        return self.function(task) is run_in_process
 
 
 class ProcessEngine(StreamingEngine):
@@ -60,14 +59,16 @@ class ProcessEngine(StreamingEngine):
     Parameters
     ----------
     workers : int
-    context : joblib.parallel.ParallelBackendBase
+    backend : joblib.parallel.ParallelBackendBase
         Of the surrounding ``joblib.parallel_config``.
     """
 
     limits_time = True
 
-    def __init__(self, workers: int, context: Any) -> None:
-        super().__init__(_pool(workers, context), workers)
+    def __init__(self, workers: int, backend: Any) -> None:
+        self._pool: ProcessPool
+        workers = min(workers, start.MOST)
+        super().__init__(_pool(workers, backend), workers)
         self._ailing: Any = None
 
     def submit(self, call: Call, done: Done) -> None:
@@ -81,10 +82,10 @@ class ProcessEngine(StreamingEngine):
         """
         pool = self._pool
         with pools.lock:  # nobody else opens the pool anew: it has to be this executor's task
-            executor = pool.backend._workers
+            executor = pool.executor
 
             def landed(future: Any) -> None:
-                if isinstance(future.exception(), failure.LOST):
+                if isinstance(future.exception(), contract.LOST):
                     # The others of a broken pool still run: it is the moment to see who died.
                     failure.when_gone(executor, partial(done, _lost(executor)))
                 else:
@@ -92,42 +93,33 @@ class ProcessEngine(StreamingEngine):
 
             pools.here.busy = True
             try:
-                with direct.sending(executor, _ours):
-                    pool.backend.submit(pool.task(call), callback=landed)
-            except failure.LOST:
+                with direct.sending(executor, pool.is_ours):
+                    pool.submit(pool.task(call), landed)
+                lifeline.guard(start.pids(executor))
+            except contract.LOST:
                 loss = _lost(executor)
-                pool.open(executor._max_workers)
+                pool.open(start.size(executor))
                 raise loss from None
             finally:
                 pools.here.busy = False
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
         """End the worker that runs a chunk, unless it has ended by itself."""
-        process = self._pool.backend._workers._processes.get(progress.pid)
-        if process is not None and process.exitcode is None:
-            chunk.late = True
-            with suppress(ProcessLookupError):
-                os.kill(progress.pid, signal.SIGKILL)
+        chunk.late = exit.end_one(self._pool.executor, progress.pid)
         return True
 
     def end_workers(self) -> None:
         """End all workers at once."""
-        exit.end(self._pool.backend._workers)
+        exit.end(self._pool.executor)
 
     def look_after(self) -> None:
         """Free loky from waiting for a worker that died while it sent its answer."""
-        executor: Any = self._pool.backend._workers
-        workers = list(executor._processes.values())
-        died = not executor._flags.shutdown and any(it.exitcode is not None for it in workers)
+        executor: Any = self._pool.executor
+        died = failure.has_dead(executor)
         if died and self._ailing is executor:
             failure.free(executor)
+        lifeline.guard(start.pids(executor))  # loky may have replaced some
         self._ailing = executor if died else None  # joblib may be about to notice
-
-
-def _ours(task: Any) -> bool:
-    """Tell whether a task is a chunk of ours; one of others may need more than pickle."""
-    calls: Any = task.items if isinstance(task, BatchedCalls) else ()
-    return bool(calls) and calls[0][0] is run_in_process
 
 
 def _lost(executor: Any) -> WorkersLost:
@@ -140,36 +132,26 @@ def _lost(executor: Any) -> WorkersLost:
     return loss
 
 
-def _pool(workers: int, context: Any) -> Pool:
+def _pool(workers: int, backend: Any) -> ProcessPool:
     """Share joblib's own pool of processes, and resize it only when nobody uses it."""
-    settings = _settings(context)
+    settings = context.settings(backend)
     current = start.current()
-    open_now = current is not None and not current._flags.shutdown
-    busy = open_now and current._pending_work_items
-    size = current._max_workers if busy else max(workers, 2)
+    open_now = start.is_open(current)
+    size = start.size(current) if open_now and start.busy(current) else max(workers, 2)
     pool: Any = pools.kept.get("processes")
     if pool is None or pool.settings != settings:
         if pool is not None and not pool.users:
             pool.close()
         elif pool is not None:
             pool.kept = False
-        own = LokyBackend(nesting_level=0, **settings["backend"])
+        own = contract.LokyBackend(nesting_level=0, **settings["backend"])
         if pool is None and multiprocessing.parent_process() is not None:
             # A child of multiprocessing joins its own children before loky ends them.
             Finalize(None, exit.terminate, exitpriority=100)
         pools.kept["processes"] = pool = ProcessPool(own, size, settings)
     elif not open_now:
         pool.open(size)  # without closing it, which would take it from the maps that use it
-    elif not pool.users and (pool.backend._workers is not current or current._max_workers != size):
+    elif not pool.users and (pool.executor is not current or start.size(current) != size):
         pool.close()
         pool.open(size)
     return pool  # type: ignore[no-any-return]
-
-
-def _settings(context: Any) -> dict[str, Any]:
-    """Whatever of joblib's context joblib itself hands to the workers it starts."""
-    config = getattr(joblib.parallel._backend, "config", default_parallel_config)
-    settings = {key: config[key] for key in ("max_nbytes", "mmap_mode", "temp_folder", "verbose")}
-    its = context if type(context) is LokyBackend else no_context[0]
-    settings["backend"] = its.backend_kwargs | {"inner_max_num_threads": its.inner_max_num_threads}
-    return settings

@@ -41,13 +41,13 @@ class StreamingEngine(Engine):
 
     def submit(self, call: Call, done: Done) -> None:
         """Have a call run in a worker; `done` gets what :meth:`outcome` takes."""
-        self._pool.backend.submit(self._pool.task(call), callback=done)
+        self._pool.submit(self._pool.task(call), done)
 
     def outcome(self, out: Any) -> Outcome:
         """Return what a worker returned, or raise what kept it from doing so."""
         if isinstance(out, BaseException):  # WorkersLost, or what Dask says of a failed task
             raise out
-        outcome: Outcome = self._pool.backend.retrieve_result_callback(out)[0]
+        outcome: Outcome = self._pool.outcome(out)
         return outcome
 
     def release(self) -> None:

@@ -12,6 +12,7 @@ results and count workers; for short tasks their turns with the interpreter's lo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -45,9 +46,9 @@ class Threads:
         for _ in range(workers):
             Thread(target=self._work, daemon=True).start()
 
-    def apply_async(self, func: Callable[[], Any], args: Any, callback: Any, **_: Any) -> None:
+    def apply_async(self, func: Callable[..., Any], args: Any, callback: Any, **_: Any) -> None:
         """Have a worker call `func`, which returns what it should raise, and then `callback`."""
-        self._tasks.put((func, callback))
+        self._tasks.put((partial(func, *args) if args else func, callback))
 
     def close(self) -> None:
         """Let the workers end when all tasks have run."""

@@ -16,21 +16,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from joblib.externals.loky import process_executor
-
+from phylozoo_parallel._loky import contract
 from phylozoo_parallel._loky.exit import kill
 from phylozoo_parallel._loky.start import deaf_to_interrupts
 
 PIPE = 1 << 20
 """Bytes that a pipe to or from the workers should hold; what fits into it waits for nobody."""
 
+_refuted = False
+"""Whether workers did not understand what was sent to them."""
+
 
 class _Bell:
     """What wakes loky's manager thread; silent where the caller's thread does its work."""
 
     def __init__(self, bell: Any, able: bool) -> None:
-        self._bell, self.able = bell, able
+        self._bell, self.able, self.proven = bell, able, False
         self.muted = threading.local()
+
+    def prove(self, future: Any) -> None:
+        """Send no more past loky until the first task that was sent so has come back."""
+        self.able = False
+
+        def landed(future: Any) -> None:
+            global _refuted
+            error = future.exception()
+            # Of a worker that died, loky raises a subclass.
+            _refuted = isinstance(error, contract.LOST) and "un-serialize" in str(error)
+            self.able = self.proven = not _refuted
+
+        future.add_done_callback(landed)
 
     def wakeup(self) -> None:
         """Ring, unless this thread has muted it."""
@@ -56,14 +71,19 @@ def sending(executor: Any, ours: Callable[[Any], bool]) -> Iterator[None]:
         _ring(executor)  # loky did before the workers started, and may not know of them
         return
     if not isinstance(bell, _Bell):
-        bell = executor._executor_manager_thread_wakeup = _Bell(bell, _widen(executor))
+        bell = executor._executor_manager_thread_wakeup = _Bell(
+            bell, _known(executor) and _widen(executor)
+        )
     bell.muted.here = True
     try:
         yield
     finally:
         del bell.muted.here
-        if not (bell.able and _sent(executor, ours)):
+        future = _sent(executor, ours) if bell.able else None
+        if future is None:
             _ring(executor)
+        elif not bell.proven:
+            bell.prove(future)
 
 
 def _ring(executor: Any) -> None:
@@ -72,18 +92,27 @@ def _ring(executor: Any) -> None:
             executor._executor_manager_thread_wakeup.wakeup()
 
 
-def _sent(executor: Any, ours: Callable[[Any], bool]) -> bool:
-    """Send the task that has waited longest, if it is ours and takes no waiting for room."""
+def _sent(executor: Any, ours: Callable[[Any], bool]) -> Any:
+    """
+    Send the task that has waited longest, if it is ours and takes no waiting for room.
+
+    Returns
+    -------
+    Future or None
+        The task's, if it was sent.
+    """
     queue, waiting = executor._call_queue, executor._work_ids
     with executor._shutdown_lock, waiting.mutex:
         if executor._flags.shutdown or queue._buffer or not waiting.queue or queue.full():
-            return False
+            return None
         work = executor._pending_work_items[task := waiting.queue[0]]
         taken = begun = False
         try:
             taken = ours(work.fn) and queue._wlock.acquire(False)
             if taken:
-                message = pickle.dumps(process_executor._CallItem(task, work.fn, (), {}), 5)
+                message = pickle.dumps(
+                    contract.process_executor._CallItem(task, work.fn, (), {}), 5
+                )
                 begun = len(message) <= _room(queue)  # which nobody else can take now
             if begun and queue._sem.acquire(False):
                 # The last place is for loky's thread: it looks for one, and then waits for it.
@@ -92,7 +121,7 @@ def _sent(executor: Any, ours: Callable[[Any], bool]) -> bool:
                     waiting.queue.popleft()
                     executor._running_work_items.append(task)
                     queue._writer.send_bytes(message)
-                    return True
+                    return work.future
                 queue._sem.release()
         except BaseException:  # of a signal's handler
             if begun:  # half a message would be the end of the others
@@ -101,12 +130,14 @@ def _sent(executor: Any, ours: Callable[[Any], bool]) -> bool:
         finally:
             if taken or queue._wlock._semlock._is_mine():
                 queue._wlock.release()
-    return False
+    return None
 
 
 def _widen(executor: Any) -> bool:
     """Have the pipes hold more, and tell whether it can be seen how much there is room for."""
-    with suppress(ImportError, AttributeError, NotImplementedError, OSError):  # not Linux
+    if sys.platform != "linux":
+        return False
+    with suppress(ImportError, AttributeError, NotImplementedError, OSError):
         import fcntl
 
         executor._call_queue.full()
@@ -118,8 +149,21 @@ def _widen(executor: Any) -> bool:
     return False
 
 
+def _known(executor: Any) -> bool:
+    """Tell whether all that this module leans on is there."""
+    loky: Any = contract.process_executor
+    return (
+        not _refuted
+        and contract.optional("its executor", executor)
+        and contract.optional("loky.process_executor", loky)
+        and contract.takes(loky._CallItem, 0, None, (), {})
+    )
+
+
 def _room(queue: Any) -> int:
     """Return how long a message the pipe of a queue takes at once, if nobody else writes to it."""
+    if sys.platform != "linux":
+        return 0
     import fcntl
     import termios
 

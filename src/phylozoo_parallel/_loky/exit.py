@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty
 from time import monotonic
 from typing import Any
+from weakref import ref
 
-from joblib.externals.loky import process_executor, reusable_executor
-from joblib.externals.loky.backend.utils import kill_process_tree
+from phylozoo_parallel._loky import contract, start
 
 LEAVE = 2.0
 """Seconds that workers have to end when the program does, unless a thread still needs them."""
@@ -18,19 +22,22 @@ LEAVE = 2.0
 def leave_with(executor: Any) -> None:
     """Have :func:`_leave` run before loky's own hook, which it registers with each executor."""
     if not hasattr(executor, "leaves"):
-        threading._register_atexit(_leave)  # type: ignore[attr-defined]
+        threading._register_atexit(_leave, ref(executor))  # type: ignore[attr-defined]
         executor.leaves = True
 
 
-def _leave() -> None:
+def _leave(known: Callable[[], Any]) -> None:
     """
-    End, with the program, its workers: loky's own hook would wait for whatever they do.
+    End, with the program, an executor's workers: loky's own hook would wait for whatever they do.
 
     A worker that dies while it waits for work takes the lock of the queue with it, and the
     others never hear that they may go; one that dies while it answers leaves loky reading.
     """
-    executor: Any = reusable_executor._executor
+    executor: Any = known()
     manager = getattr(executor, "_executor_manager_thread", None)
+    if manager is None:  # joblib has ended it, and may have opened another
+        executor = start.current()
+        manager = getattr(executor, "_executor_manager_thread", None)
     if manager is None:
         return
     workers, pending = list(executor._processes.values()), executor._pending_work_items
@@ -38,7 +45,7 @@ def _leave() -> None:
     if pending and all(thread.daemon for thread in threads):
         kill(workers)  # nobody will read what they still do
     answers = executor._result_queue._writer
-    process_executor._global_shutdown = True  # as loky's hook does
+    contract.process_executor._global_shutdown = True  # as loky's hook does
     with executor._shutdown_lock:
         executor._executor_manager_thread_wakeup.wakeup()
     end = monotonic() + LEAVE
@@ -53,8 +60,9 @@ def _leave() -> None:
 
 
 def kill(workers: list[Any]) -> None:
+    """End workers, with whatever they started."""
     for worker in workers:
-        kill_process_tree(worker)
+        contract.kill_process_tree(worker)
 
 
 def end(executor: Any) -> None:
@@ -63,10 +71,23 @@ def end(executor: Any) -> None:
     with suppress(Empty):
         while True:
             executor._work_ids.get_nowait()
-    executor.terminate(kill_workers=True)  # cleans up, unlike shutdown
+    start.terminate(executor)  # cleans up, unlike shutdown
 
 
 def terminate() -> None:
     """End joblib's executor, where there is one."""
-    if reusable_executor._executor is not None:
-        reusable_executor._executor.terminate()
+    if (executor := start.current()) is not None:
+        start.terminate(executor, kill_workers=False)
+
+
+def end_one(executor: Any, pid: int) -> bool:
+    """End the worker with a pid, and tell whether it has not ended by itself."""
+    process = executor._processes.get(pid)
+    if process is None or process.exitcode is not None:
+        return False
+    with suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            process.terminate()  # which is what SIGKILL is elsewhere
+        else:
+            os.kill(pid, signal.SIGKILL)
+    return True

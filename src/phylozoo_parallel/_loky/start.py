@@ -5,30 +5,83 @@ from __future__ import annotations
 import multiprocessing.resource_tracker
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from time import sleep
 from typing import Any
 
-from joblib.externals.loky import reusable_executor
-from joblib.externals.loky.backend import resource_tracker
+from phylozoo_parallel._loky import contract
 
 THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
 """Names of loky's threads, in which no map must wait."""
 
-LEAK_LIMIT = ("joblib.externals.loky.process_executor", "_MAX_MEMORY_LEAK_SIZE")
+LEAK_LIMIT = (f"{contract.LOKY}.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 """Where a worker finds the bytes that it may grow by before loky replaces it."""
 
+MOST = 61 if sys.platform == "win32" else sys.maxsize
+"""Worker processes at most: Windows waits for no more at once, and loky forgets when resized."""
+
+_held: Any = None
+"""The executor that maps use; loky from 3.7 on has one for each thread, of which this is one."""
 _SEED = str(int.from_bytes(os.urandom(4), "big") or 1)
 """Of the hashes of texts, in all workers of this program."""
 
 _left_behind: Any = None
 
 
+def hold(executor: Any) -> None:
+    """Keep the executor that maps use."""
+    global _held
+    _held = executor
+
+
 def current() -> Any:
-    """Return joblib's executor, or None."""
-    return reusable_executor._executor
+    """Return the executor that maps use, else the one that joblib would use here, or None."""
+    if is_open(_held):
+        return _held
+    executor, _ = _of_this_thread()
+    return _held if executor is None else executor
+
+
+def is_open(executor: Any) -> bool:
+    """Tell whether an executor takes tasks."""
+    return executor is not None and not executor._flags.shutdown
+
+
+def busy(executor: Any) -> bool:
+    """Tell whether an executor has tasks."""
+    return bool(executor._pending_work_items)
+
+
+def size(executor: Any) -> int:
+    """Tell how many workers an executor has, or will have when they are needed."""
+    return int(executor._max_workers)
+
+
+@contextmanager
+def at_hand(executor: Any) -> Iterator[None]:
+    """Have joblib find an executor that was opened in another thread."""
+    here, settings = _of_this_thread()
+    storage = getattr(contract.reusable_executor, "_executor_storage", None)
+    if storage is None or here is executor or not is_open(executor):
+        yield
+        return
+    storage.executor = executor
+    try:
+        yield
+    finally:
+        storage.executor, storage.executor_kwargs = here, settings
+
+
+def _of_this_thread() -> tuple[Any, Any]:
+    """Return what loky keeps for the next call in this thread: an executor, and its settings."""
+    loky: Any = contract.reusable_executor
+    storage = getattr(loky, "_executor_storage", None)  # from loky 3.7 on
+    if storage is not None:
+        return storage.executor, storage.executor_kwargs
+    return getattr(loky, "_executor", None), None
 
 
 def fill_streams() -> None:
@@ -41,14 +94,22 @@ def fill_streams() -> None:
         os.close(fd)
 
 
+def pids(executor: Any) -> tuple[int, ...]:
+    """Return the process ids of an executor's workers."""
+    return tuple(executor._processes)
+
+
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
     """Have processes that start here inherit a blocked SIGINT: Ctrl-C is the caller's alone."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
+    if sys.platform == "win32":
+        from phylozoo_parallel._loky.windows import own_group
+
+        with own_group():
+            yield
         return
     # They let interrupts through again when they have started.
-    resource_tracker.ensure_running()
+    contract.resource_tracker.ensure_running()
     multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -72,11 +133,12 @@ def hash_alike(executor: Any) -> None:
 def resize(executor: Any, workers: int) -> None:
     """Resize an idle executor; loky's own way waits for ever if a worker dies meanwhile."""
     if executor is not None and executor._flags.shutdown:
-        executor.terminate(kill_workers=True)  # or its folders stay until the program ends
+        terminate(executor)  # or its folders stay until the program ends
         return
     if executor is None or executor._pending_work_items:
         return
-    with executor._submit_resize_lock, suppress(ValueError):  # it broke: its queue is closed
+    lock = getattr(executor, "_submit_resize_lock", nullcontext())  # before loky 3.7
+    with lock, suppress(ValueError):  # it broke: its queue is closed
         with executor._processes_management_lock:
             for _ in range(workers, len(executor._processes)):
                 executor._call_queue.put(None)
@@ -85,13 +147,26 @@ def resize(executor: Any, workers: int) -> None:
             sleep(0.001)
 
 
+def terminate(executor: Any, kill_workers: bool = True) -> None:
+    """End an executor and its folders, and its workers at once or after their tasks."""
+    # The lock of joblib 1.6 is not there when loky 3.7 is; all but the folders has been done then.
+    with suppress(AttributeError):
+        executor.terminate(kill_workers=kill_workers)
+
+
 def _forget() -> None:
     """Let go, in a forked child, of the executor that stayed with the parent."""
-    global _left_behind
+    global _held, _left_behind
     # Kept alive: collecting it would write to the parent's pipes.
-    _left_behind = reusable_executor._executor
-    reusable_executor._executor = None
-    reusable_executor._executor_lock = threading.RLock()
+    _left_behind = _held, _of_this_thread()
+    _held = None
+    loky: Any = contract.reusable_executor
+    if hasattr(loky, "_executor_storage"):
+        loky._executor_storage.executor = None
+    elif loky is not None:
+        loky._executor = None
+    if loky is not None:
+        loky._executor_lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -18,26 +18,24 @@ import os
 import pickle
 import warnings
 from collections.abc import Generator, Iterator
-from itertools import islice
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
 from phylozoo_parallel import _progress
 from phylozoo_parallel._chunk import Chunk, UnpicklableItem
-from phylozoo_parallel._engines.base import Engine, WorkersLost
+from phylozoo_parallel._engines.base import Engine
 from phylozoo_parallel._map import chunking
-from phylozoo_parallel._map.results import Results, rebuilt
+from phylozoo_parallel._map.input import Input
+from phylozoo_parallel._map.limits import limit
+from phylozoo_parallel._map.outcomes import Outcomes
+from phylozoo_parallel._map.results import Results
 from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
-from phylozoo_parallel._worker import told
-from phylozoo_parallel._worker.run import Failure
 from phylozoo_parallel.errors import PhyloZooValueError, line
-
-BLOCK = 64
-"""Most items that are read from the input between two looks at the clock."""
 
 LEAST_WAIT = 0.005
 """Seconds between two looks at items that are over their time."""
@@ -116,8 +114,9 @@ class _Loop:
     ) -> None:
         self._engine = engine
         self._transport = transport
-        self._items = items
+        self._input = Input(items)
         self._state = state
+        self._outcomes = Outcomes(engine, transport, state)
         self._bar = bar
         self._options = state.options
         self._pid = os.getpid()
@@ -151,17 +150,21 @@ class _Loop:
             while not self._stopped:
                 if not self._state.ready():
                     self._fill()
-                    if self._state.flying:
+                    if self._state.flying or not self._queue.empty():
                         self._receive()
                     elif not self._state.ready():  # sending may have failed
                         return
                     continue
                 found = self._state.take()
                 if isinstance(found, Failed):
-                    failed = found
-                    break
-                self._fill()
-                results = self._values(found)
+                    if found.ends:
+                        failed = found
+                        break
+                    self._state.handed_out(1)
+                    yield [found.error]
+                    continue
+                self._fill(result_waits=True)
+                results = self._outcomes.values(found)
                 self._state.handed_out(len(results))
                 yield results
         except KeyboardInterrupt:
@@ -189,7 +192,7 @@ class _Loop:
         counts = engine.name, state.read, state.sent, engine.workers, seconds
         _log.debug("%s: %d items in %d chunks on %d workers in %.3f s", *counts)
 
-    def _fill(self) -> None:
+    def _fill(self, result_waits: bool = False) -> None:
         """Send chunks until the window is full, the input ends or too much is piled up."""
         if os.getpid() != self._pid:
             raise RuntimeError(
@@ -197,25 +200,27 @@ class _Loop:
                 "which its workers do not answer; start another map in the child"
             )
         while (step := self._state.todo()) is not None:
-            chunk = self._read(step) if isinstance(step, Read) else step
+            if not isinstance(step, Read):
+                self._send(step)
+                continue
+            if self._input.slow and (result_waits or self._something_came()):
+                return  # hand out what there is before the next item is waited for
+            chunk = self._read(step, result_waits)
             if chunk.items:
                 self._send(chunk)
+            if self._input.slow and (wait := self._state.patience()):
+                with suppress(Empty):
+                    self._take_in(self._queue.get(timeout=wait))
 
-    def _read(self, wanted: Read) -> Chunk:
+    def _something_came(self) -> bool:
+        return self._state.ready() or not self._queue.empty()
+
+    def _read(self, wanted: Read, result_waits: bool) -> Chunk:
         """Read the next chunk from the input, or less where its items are long in coming."""
-        items: list[Any] = []
-        failed: Exception | None = None
-        begin = monotonic()
-        end = begin + wanted.seconds
-        try:
-            while len(items) < wanted.size and monotonic() < end and not self._state.exhausted:
-                most = min(2 * len(items) or 1, len(items) + BLOCK, wanted.size)
-                # Into a list that is there, to keep what comes before an error.
-                items.extend(islice(self._items, most - len(items)))
-                self._state.exhausted = len(items) < most
-        except Exception as error:
-            failed = error
-        return self._state.took(items, monotonic() - begin, failed)
+        began = monotonic()
+        hurry = (lambda: True) if result_waits else self._something_came
+        items, over, error = self._input.read(wanted.size, wanted.seconds, hurry)
+        return self._state.took(items, monotonic() - began, over, error)
 
     def _send(self, chunk: Chunk) -> None:
         """Submit a chunk, or the part of it that can travel."""
@@ -226,6 +231,8 @@ class _Loop:
             good, reason = found.args
             index = chunk.first + good
             message = f"item {index} could not be pickled: {line(reason)}"
+            if good + 1 < len(chunk.items) and self._options.return_exceptions:
+                state.rest(Chunk(index + 1, chunk.items[good + 1 :], chunk.losses))
             state.fail(index, pickle.PicklingError(message), reason)
             if good:
                 self._send(Chunk(chunk.first, chunk.items[:good], chunk.losses))
@@ -242,103 +249,34 @@ class _Loop:
         except Exception as error:
             landed(chunk, 0.0)
             chunk.progress = None  # no worker ever had it
-            self._settle(chunk, error)
+            self._outcomes.settle(chunk, error)
 
     def _receive(self) -> None:
         """Wait for an outcome and take in all that are there."""
         self._engine.flush()
         timeout, wait = self._options.timeout, WATCH
         if timeout is not None:
-            left = [progress.since + timeout - monotonic() for _, progress in self._running()]
-            wait = min(wait, timeout, *left)
+            ends = [it.since + limit(it, timeout) for _, it in self._running()]
+            wait = min(wait, timeout, *(end - monotonic() for end in ends))
         try:
-            came = self._queue.get(timeout=max(wait, LEAST_WAIT))
-            while came is not None:
-                self._settle(*came)
-                came = None if self._queue.empty() else self._queue.get()
+            self._take_in(self._queue.get(timeout=max(wait, LEAST_WAIT)))
         except Empty:
             self._engine.look_after()
+        self._bar.show(self._state.done)
         if timeout is not None:
-            late = [it for it in self._running() if monotonic() - it[1].since > timeout]
+            now = monotonic()
+            late = [it for it in self._running() if now - it[1].since > limit(it[1], timeout)]
             if late:
-                self._give_up(*min(late, key=lambda it: it[0].first))
+                self._outcomes.give_up(*min(late, key=lambda it: it[0].first))
+
+    def _take_in(self, came: tuple[Chunk, Any] | None) -> None:
+        """Settle an outcome, and all others that are there."""
+        while came is not None:
+            self._outcomes.settle(*came)
+            came = None if self._queue.empty() else self._queue.get()
 
     def _running(self) -> list[tuple[Chunk, Progress]]:
         """Return the chunks that workers run, and how far they are."""
         flying = [chunk for chunk in self._state.flying if not chunk.late]
         looks = [(chunk, self._transport.look(chunk)) for chunk in flying]
         return [(chunk, progress) for chunk, progress in looks if progress and progress.since]
-
-    def _give_up(self, chunk: Chunk, progress: Progress) -> None:
-        """End the map because an item of a chunk takes too long."""
-        if self._engine.give_up(chunk, progress):
-            return
-        self._state.flying.remove(chunk)
-        self._state.late(chunk, progress)
-        self._accept(chunk, chunk.results[: progress.done], progress.done)
-
-    def _settle(self, chunk: Chunk, out: Any) -> None:
-        """Tell the state what came of a chunk: results, an error, or what is left to do of it."""
-        state = self._state
-        if chunk not in state.flying:
-            return
-        state.flying.remove(chunk)
-        try:
-            results, done, seconds, failure, heard = self._engine.outcome(out)
-        except WorkersLost as loss:
-            chunk.close()
-            state.lost(chunk, loss)
-            return
-        except Exception as error:  # of a scheduler, which knows nothing of items
-            chunk.close()
-            if hasattr(error, "add_note"):
-                error.add_note(f"{chunk} of the map did not come back")
-            state.fail(chunk.first, error)
-            return
-        self._take_in(chunk, results, done, seconds, failure and Failure(*failure))
-        told.deliver(heard)
-
-    def _take_in(
-        self, chunk: Chunk, results: Any, done: int, seconds: float, failure: Failure | None
-    ) -> None:
-        state, items = self._state, chunk.items
-        try:
-            self._accept(chunk, results, done)
-        except Exception as error:
-            self._one_by_one(chunk, error)
-            return
-        if done:
-            state.measured.add(done, seconds, chunk.nbytes, chunk.away)
-        first = chunk.first + done
-        if failure is None:
-            if not done:
-                state.fail(first, RuntimeError(f"item {first} was called off"))
-            elif done < len(items):
-                state.rest(Chunk(first, items[done:]))
-        elif failure.item is None and len(items) > 1:
-            state.singles(chunk.first, items)  # to learn which of them it is
-        else:
-            state.fail(first, rebuilt(failure, self._transport.error(failure.error)))
-
-    def _accept(self, chunk: Chunk, results: Any, done: int) -> None:
-        """Keep the results of a chunk until it is their turn."""
-        self._transport.accept(chunk, results, done)
-        if done:
-            self._bar.update(done)
-            self._state.came(chunk)
-
-    def _values(self, chunk: Chunk) -> Any:
-        """Return the results of a finished chunk; where they cannot be read, run it anew."""
-        try:
-            return self._transport.values(chunk)
-        except Exception as error:
-            self._one_by_one(chunk, error)
-            return []
-
-    def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
-        """Find the result that cannot be unpickled."""
-        if len(chunk.items) > 1:
-            self._state.singles(chunk.first, chunk.items)
-            return
-        message = f"the result of item {chunk.first} could not be unpickled: {line(error)}"
-        self._state.fail(chunk.first, pickle.UnpicklingError(message), error)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines.base import WorkersLost
+from phylozoo_parallel._map.limits import exceeded
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel.errors import short
@@ -22,7 +23,7 @@ from phylozoo_parallel.lost import WorkerLostError
 
 def salvage(
     chunk: Chunk, loss: WorkersLost, options: Options
-) -> tuple[list[Chunk], tuple[int, Exception] | None]:
+) -> tuple[list[Chunk], list[tuple[int, Exception]]]:
     """
     Decide what becomes of a lost chunk.
 
@@ -38,38 +39,51 @@ def salvage(
     Returns
     -------
     tuple
-        The chunks to run again, and the index and error of what has failed, or None.
+        The chunks to run again, and the indices and errors of what has failed: of one item, where
+        the map ends with it.
     """
     first, items, progress = chunk.first, chunk.items, chunk.progress
     guilty = progress is not None and (chunk.late or loss.hit(progress))
     if progress is None or (options.retries and not guilty):  # no worker, or not a dead one, had it
-        return [Chunk(first, items, chunk.losses)], None
+        return [Chunk(first, items, chunk.losses)], []
     begin, end = _suspects(chunk, progress)
-    error: Exception | None = None
-    if chunk.late:
-        if end - begin == 1 or not options.retries:
-            error = too_late(chunk, progress, options)
-    elif chunk.losses >= options.retries:
-        unknown = "how is unknown" if guilty else "with one of its pool"
-        how = (loss.codes or {}).get(progress.pid, unknown)
-        error = WorkerLostError(
-            f"{_named(chunk, progress)}: its worker process died ({how}), and "
-            f"retries={options.retries} allows no more; usual causes are a crash in compiled "
-            "code and too little memory"
-        )
-    before = [Chunk(first, items[:begin])] if begin and options.retries else []
-    if error:
-        return before, (first + begin if options.retries else first, error)
-    losses = chunk.losses + (not chunk.late)
-    singles = [Chunk(first + it, items[it : it + 1], losses) for it in range(begin, end)]
+    message = _verdict(chunk, progress, loss, options, end - begin == 1)
+    if not options.retries:  # what its worker has done is lost, too
+        begin = 0
+    before = [Chunk(first, items[:begin])] if begin else []
     after = [Chunk(first + end, items[end:])] if end < len(items) else []
-    return before + singles + after, None
+    if message is None:
+        losses = chunk.losses + (not chunk.late)
+        singles = [Chunk(first + it, items[it : it + 1], losses) for it in range(begin, end)]
+        return before + singles + after, []
+    kind = TimeoutError if chunk.late else WorkerLostError
+    if not options.return_exceptions:
+        return before, [(first + begin, kind(message))]
+    return before + after, [(first + it, kind(message)) for it in range(begin, end)]
 
 
-def too_late(chunk: Chunk, progress: Progress, options: Options) -> TimeoutError:
-    """Return the error that an item over its time ends the map with."""
-    late = _named(chunk, progress)
-    return TimeoutError(f"{late} took longer than timeout={options.timeout} seconds")
+def _verdict(
+    chunk: Chunk, progress: Progress, loss: WorkersLost, options: Options, found: bool
+) -> str | None:
+    """Say what to raise, with the one item at fault `found`; None where that is yet to be seen."""
+    if chunk.late:
+        return too_late(chunk, progress, options) if found or not options.retries else None
+    if chunk.losses < options.retries:
+        return None
+    guilty = loss.hit(progress)
+    how = (loss.codes or {}).get(
+        progress.pid, "how is unknown" if guilty else "with one of its pool"
+    )
+    return (
+        f"{_named(chunk, progress)}: its worker process died ({how}), and "
+        f"retries={options.retries} allows no more; usual causes are a crash in compiled "
+        "code and too little memory"
+    )
+
+
+def too_late(chunk: Chunk, progress: Progress, options: Options) -> str:
+    """Say that an item took too long, or what is done around it."""
+    return _named(chunk, progress) + exceeded(progress, options.timeout or 0.0)
 
 
 def _suspects(chunk: Chunk, progress: Progress) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from phylozoo_parallel._map.source import with_source
 from phylozoo_parallel._worker.run import Failure
 from phylozoo_parallel.errors import WorkerTraceback
 
@@ -59,7 +60,8 @@ class _Chunks:
     def __next__(self) -> list[Any]:
         with self._turn:
             if self._closed:
-                self._chunks.close()
+                self._end()
+                raise StopIteration
             return next(self._chunks)
 
     def close(self) -> None:
@@ -67,10 +69,13 @@ class _Chunks:
         self._stop()
         if self._turn.acquire(blocking=False):
             try:
-                with suppress(ValueError):  # it runs: this is a signal's handler, say
-                    self._chunks.close()
+                self._end()
             finally:
                 self._turn.release()
+
+    def _end(self) -> None:
+        with suppress(ValueError):  # it runs in this very thread: this is a signal's handler
+            self._chunks.close()
 
 
 def rebuilt(failure: Failure, error: Any) -> BaseException:
@@ -93,7 +98,7 @@ def rebuilt(failure: Failure, error: Any) -> BaseException:
     elif trace is not None and trace.tb_next is not None:
         put(error, "__traceback__", trace.tb_next)  # without a frame of ours
     if error is not failure.error or not _explained(error):
-        put(error, "__cause__", WorkerTraceback(f"{failure.trace}{failure.where}"))
+        put(error, "__cause__", WorkerTraceback(f"{with_source(failure.trace)}{failure.where}"))
     if hasattr(error, "add_note"):
         put(error, "__notes__", [*getattr(error, "__notes__", ()), failure.where])
     raised: BaseException = error

@@ -23,6 +23,7 @@ from phylozoo_parallel._map.chunking import Measured
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._worker.run import STRIDE, Pace
+from phylozoo_parallel.errors import placed
 from phylozoo_parallel.lost import WorkerLostError
 
 PILE = 64 << 20
@@ -48,9 +49,11 @@ class Read(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """What the map ends with when it comes to an index."""
+    """What stands in the place of a result."""
 
     error: BaseException
+    ends: bool
+    """Whether the map ends with it."""
 
 
 class State:
@@ -80,6 +83,7 @@ class State:
         self.measured = measured if total is not None else Measured()
         self.read = 0  # items taken from the input
         self.sent = 0  # chunks
+        self.done = 0  # items that have a result, or an error in its place
         self.exhausted = False  # no more items are wanted of the input
         self.flying: set[Chunk] = set()
         self._total = total
@@ -104,20 +108,31 @@ class State:
         patience = float("inf") if self.options.chunksize else self.measured.target
         return Read(self._size(0), patience)
 
+    def patience(self) -> float:
+        """
+        Return for how long to wait for a result before another item of a slow input is read.
+
+        A tenth of what reading takes costs little, and results that are soon ready are handed
+        out without waiting for an item that they have nothing to do with.
+        """
+        wait = self.measured.reading / 10
+        return wait if self.flying and self.measured.seconds < wait else 0.0
+
     def pace(self) -> Pace:
         """Return how a worker runs a chunk that is sent now."""
         budget = None if self.options.chunksize else BUDGET * self.measured.target
-        return budget, STRIDE if self.options.timeout is None else 1
+        stride = STRIDE if self.options.timeout is None else 1
+        return Pace(budget, stride, self.options.return_exceptions)
 
     def ready(self) -> bool:
         """Tell whether there is something to hand out next."""
         if self.options.ordered:
             return self._next in self._finished
         for index, found in self._finished.items():
-            if isinstance(found, Chunk):
+            if isinstance(found, Chunk) or not found.ends:
                 self._next = index
                 return True
-        # What failed comes after the results of all items before it.
+        # What the map ends with comes after the results of all items before it.
         self._next = min(self._finished, default=self.read)
         before = (chunk for chunk in (*self.flying, *self._again) if chunk.first < self._next)
         return self._next in self._finished and next(before, None) is None
@@ -135,13 +150,16 @@ class State:
 
     # What has happened.
 
-    def took(self, items: Sequence[Any], seconds: float, error: Exception | None) -> Chunk:
-        """Note what was read, how long that took, and the error that the input ended with."""
+    def took(
+        self, items: Sequence[Any], seconds: float, over: bool, error: Exception | None
+    ) -> Chunk:
+        """Note what was read, how long that took, and whether the input ended, with what error."""
+        self.exhausted = over
         self.measured.reading = seconds / max(len(items), 1)
         chunk = Chunk(self.read, items)
         self.read += len(items)
         if error is not None:
-            self.fail(self.read, error)
+            self.end(self.read, error)
         return chunk
 
     def sending(self, chunk: Chunk) -> None:
@@ -150,9 +168,10 @@ class State:
         self.flying.add(chunk)
         self.sent += 1
 
-    def came(self, chunk: Chunk) -> None:
-        """Note that a chunk came back with results."""
+    def came(self, chunk: Chunk, items: int) -> None:
+        """Note that a chunk came back with the results of so many items."""
         self._pile += chunk.nbytes
+        self.done += items
         self._finished[chunk.first] = chunk
 
     def rest(self, chunk: Chunk) -> None:
@@ -175,26 +194,39 @@ class State:
             self._fruitless = 0
         elif self._fruitless > FRUITLESS + self.options.retries:
             message = f"no worker lived long enough to begin with item {chunk.first}: {loss}"
-            self.fail(chunk.first, WorkerLostError(message))
+            self.end(chunk.first, WorkerLostError(message))
             return
         again, failed = recovery.salvage(chunk, loss, self.options)
         self._again = deque(sorted([*again, *self._again], key=lambda chunk: chunk.first))
-        if failed:
-            self.fail(*failed)
-        elif begun:
-            _log.warning("%s; run again: %s", loss, chunk)
+        for index, error in failed:
+            self.fail(index, error)
+        if begun and again:
+            what = ", ".join(map(str, again)) if failed else chunk
+            _log.warning("%s; run again: %s", loss, what)
             if not begun.pid or loss.codes is None:  # nobody can tell whose: one at a time
                 self._window = 1
 
     def late(self, chunk: Chunk, progress: Progress) -> None:
-        """Have the map end because an item takes too long, and nobody can end its worker."""
-        self.fail(chunk.first + progress.done, recovery.too_late(chunk, progress, self.options))
+        """Give up an item that takes too long, where nobody can end its worker."""
+        error = TimeoutError(recovery.too_late(chunk, progress, self.options))
+        rest = progress.done + 1
+        if rest < len(chunk.items):
+            self.rest(Chunk(chunk.first + rest, chunk.items[rest:]))
+        self.fail(chunk.first + progress.done, error)
 
     def fail(self, index: int, error: BaseException, cause: BaseException | None = None) -> None:
-        """Have the map end with this error once the results before it are handed out."""
+        """Have an error stand in the place of an item's result, or have the map end with it."""
         if cause is not None:
             error.__cause__ = cause
-        self._finished[index] = Failed(error)
+        if not self.options.return_exceptions or isinstance(error, KeyboardInterrupt):
+            self.end(index, error)
+            return
+        self.done += 1
+        self._finished[index] = Failed(placed(error), ends=False)
+
+    def end(self, index: int, error: BaseException) -> None:
+        """Have the map end with this error once the results before it are handed out."""
+        self._finished[index] = Failed(error, ends=True)
         self.exhausted = True
         self._again = deque(chunk for chunk in self._again if chunk.first < index)
 

@@ -17,7 +17,14 @@ from phylozoo_parallel._worker.version import own
 
 
 def _guarded(version: str, function: Any, items: Any, head: Any, sent: Any) -> Any:
-    """Run a chunk where this library has the caller's version, else tell what is there."""
+    """
+    Run a chunk where this library has the caller's version.
+
+    Raises
+    ------
+    ImportError
+        It has another one here, or none.
+    """
     try:
         from phylozoo_parallel._worker import version as installed
 
@@ -32,16 +39,12 @@ def _guarded(version: str, function: Any, items: Any, head: Any, sent: Any) -> A
         found = "none"
         if error.name != "phylozoo_parallel":
             found = metadata.version("phylozoo-parallel")
-    import pickle
     import platform
 
-    machine = platform.node()
-    message = (
-        f"the worker on {machine} has phylozoo-parallel {found} and the program that started the "
-        f"map {version}; install the same version on both"
+    raise ImportError(
+        f"the worker on {platform.node()} has phylozoo-parallel {found}, and the program that "
+        f"started the map {version}; install the same version on both"
     )
-    where = f"on machine {machine}"
-    return b"", 0, 0.0, (sent[0], pickle.dumps(ImportError(message)), message, where, ""), None
 
 
 @lru_cache(maxsize=1)

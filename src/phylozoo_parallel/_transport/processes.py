@@ -25,6 +25,7 @@ from phylozoo_parallel._chunk import Chunk, UnpicklableItem
 from phylozoo_parallel._shipping import board, pickles
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._shipping.memory import Segment
+from phylozoo_parallel._shipping.pickler import dumps
 from phylozoo_parallel._shipping.pickles import Packed
 from phylozoo_parallel._transport.base import Call, Transport
 from phylozoo_parallel._transport.guard import guarded
@@ -32,7 +33,7 @@ from phylozoo_parallel._worker import lifeline, settings
 from phylozoo_parallel._worker.known import Caller, Head
 from phylozoo_parallel._worker.process import run_in_process
 from phylozoo_parallel._worker.run import Pace
-from phylozoo_parallel.errors import line, short
+from phylozoo_parallel.errors import Refused, line, short
 
 FUNCTION = 1 << 16
 """Bytes from which a function travels in a segment; less goes with every chunk."""
@@ -62,8 +63,8 @@ class ToMachine(Transport):
             pieces = _function_parts(func, star)
         except Exception as error:
             raise pickle.PicklingError(
-                f"func = {short(func)} could not be pickled for worker processes: {line(error)}; "
-                "what it captures has to be picklable, or use the threading backend"
+                f"func = {short(func)} could not be pickled for worker processes: {line(error)};"
+                " or use the threading backend"
             ) from error
         self._key = int.from_bytes(os.urandom(8), "big") | 1
         self._function, self._segment = self._pack(pieces, FUNCTION)
@@ -80,7 +81,7 @@ class ToMachine(Transport):
             The chunk cannot travel.
         """
         try:
-            pieces = pickles.parts(chunk.items, cloudpickle.dumps)
+            pieces = pickles.parts(chunk.items, dumps)
         except Exception as error:
             raise _unpicklable(chunk.items, error) from error
         chunk.packed, chunk.segment = self._pack(pieces, pickles.LARGE)
@@ -243,7 +244,11 @@ def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
     if by_name and not cloudpickle.list_registry_pickle_by_value():
         with suppress(Exception):  # a lambda, or a function inside another, needs cloudpickle
             return [pickle.dumps((func, star), pickle.HIGHEST_PROTOCOL)]
-    return pickles.parts((func, star), cloudpickle.dumps)
+    try:
+        return pickles.parts((func, star), dumps)
+    except Refused:
+        dumps(func)  # to name places from the function on
+        raise
 
 
 def _reply() -> Segment | None:
@@ -255,7 +260,7 @@ def _reply() -> Segment | None:
 def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:
     for position, item in enumerate(items):
         try:
-            cloudpickle.dumps(item)
+            dumps(item)
         except Exception as wrong:
             return UnpicklableItem(position, wrong)
     return UnpicklableItem(0, error)

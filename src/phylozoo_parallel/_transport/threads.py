@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-import operator
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -32,15 +30,18 @@ class InThread(Transport):
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """Return what the engine has to run for a chunk."""
-        chunk.results = []
+        chunk.results, chunk.failures = [], []
 
         def note(done: int, running: int) -> None:
             chunk.progress = Progress(0, done, running, monotonic())
 
-        wanted = partial(operator.not_, self._ended)
-        what = self._func, self._star, chunk.items, chunk.first, pace, chunk.results, wanted, note
+        def wanted() -> bool:
+            return not (self._ended or chunk.late)
+
+        given = self._func, self._star, chunk.items, chunk.first, pace
+        task = Task(*given, chunk.results, chunk.failures, wanted, note)
         # A context can be entered by one thread at a time.
-        return self._context.copy().run, (run_in_thread, Task(*what), self._numbers)
+        return self._context.copy().run, (run_in_thread, task, self._numbers)
 
     def accept(self, chunk: Chunk, results: list[Any], done: int) -> None:
         """Keep the results of a chunk; their size is a guess from the first of them."""

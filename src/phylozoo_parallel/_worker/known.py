@@ -42,7 +42,7 @@ class Caller(NamedTuple):
     leak_limit: tuple[str, str]
     """Module and name of the bytes that a worker may grow by before joblib replaces it."""
     lifeline: Name | None
-    """Pipe that breaks when the caller is gone."""
+    """Pipe that breaks when the caller is gone; None where workers need none."""
 
 
 Head = tuple[int, Ticket | None, bytes | None, bytes]
@@ -106,8 +106,7 @@ def _get_to_know(head: Head, function: Packed) -> Known:
     if caller is not None:
         _grow(caller, found.held)
         if _watcher is None:
-            if caller.lifeline:
-                lifeline.hang_on(caller.lifeline)
+            lifeline.hang_on(caller.lifeline)
             _watcher = threading.Thread(target=_watch, args=(os.getppid(),), daemon=True)
             _watcher.start()
     return found

@@ -9,13 +9,15 @@ One chunk in a worker process: packed items in, packed results out.
 from __future__ import annotations
 
 import pickle
+import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any
 
-from phylozoo_parallel._shipping import board, pickles
+from phylozoo_parallel._shipping import board, exceptions, pickles
 from phylozoo_parallel._shipping.board import Ticket
 from phylozoo_parallel._shipping.memory import Name
 from phylozoo_parallel._shipping.pickles import Packed
@@ -33,6 +35,9 @@ from phylozoo_parallel._worker.run import (
 )
 from phylozoo_parallel._worker.settings import Settings
 from phylozoo_parallel.errors import line
+
+_NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
+"""What pickle says of a module that is not the caller's."""
 
 Sent = tuple[int, Pace, Name | None, int | None]
 """
@@ -59,25 +64,37 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         try:
             its = known(head, function)
         except BaseException as wrong:
-            message = f"the function could not be unpickled in its worker: {line(wrong)}"
+            message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
         if not wanted(key, its.ticket):
-            return b"", 0, 0.0, None, None
+            return b"", 0, 0.0, (), None
         try:
             chunk = pickles.unpack(items)
         except BaseException as wrong:
-            message = f"item {first} could not be unpickled in its worker: {line(wrong)}"
-            return _nothing(begin, None, pickle.UnpicklingError(message), wrong)
+            message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
+            return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
         still = partial(wanted, key, its.ticket)
-        task = Task(its.func, its.star, chunk, first, pace, [], still, note)
+        task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
         with told.listening(caller is not None) as heard, settings.as_caller(callers):
-            failure = run(task)
-        note(len(task.results), 0)
-        outcome = _packed(task, begin, failure and _carried(failure), reply)
+            run(task)
+        note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
+        outcome = _packed(task, begin, task.failures, reply)
         return (*outcome[:4], told.pack(heard))
     finally:
         settings.limits.leave()
         here.kind = None
+
+
+def _missing(wrong: BaseException) -> str:
+    """Describe why unpickling failed; where a module is missing, say how to ship it."""
+    found = _NO_ATTRIBUTE.search(str(wrong)) if isinstance(wrong, AttributeError) else None
+    name = found["module"] if found else getattr(wrong, "name", None)
+    if not (found or isinstance(wrong, ModuleNotFoundError)) or name in (None, "__main__"):
+        return line(wrong)
+    return (
+        f"{line(wrong)}; if your program loaded {name} itself, from a path say, workers cannot"
+        f" import it: call cloudpickle.register_pickle_by_value({name}) before the map"
+    )
 
 
 def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None]:
@@ -86,12 +103,14 @@ def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None
 
 
 def _parts(value: Any) -> list[Any]:
-    try:
-        return pickles.parts(value, pickle.dumps)
-    except Exception:  # what only cloudpickle can do: lambdas, classes of __main__
-        import cloudpickle
+    met = sys.modules.get("phylozoo_parallel._shipping.identity")
+    if met is None or not met.any_bare():  # no sentinel of the user's, which pickle would copy
+        with suppress(Exception):
+            return pickles.parts(value, pickle.dumps)
+    # What only our own pickler can do: lambdas, classes of __main__.
+    from phylozoo_parallel._shipping.pickler import dumps
 
-        return pickles.parts(value, cloudpickle.dumps)
+    return pickles.parts(value, dumps)
 
 
 def _pack(value: Any, reply: Name | None) -> Packed:
@@ -102,32 +121,43 @@ def _pack(value: Any, reply: Name | None) -> Packed:
     return pickles.in_message(pieces)
 
 
-def _packed(task: Task, begin: float, failure: Failure | None, reply: Name | None) -> Outcome:
-    items, first, results = task.items, task.first, task.results
+def _packed(task: Task, begin: float, failures: list[Failure], reply: Name | None) -> Outcome:
+    results = task.results
     try:
         packed = _pack(results, reply)
     except BaseException as error:
-        for good, result in enumerate(results):
-            try:
-                _parts(result)
-            except BaseException as wrong:
-                message = f"the result of item {first + good} could not be pickled: {line(wrong)}"
-                failure = describe(pickle.PicklingError(message), first + good, items[good], wrong)
-                task = task._replace(results=results[:good])
-                return _packed(task, begin, _carried(failure), reply)
-        message = f"the results from item {first} on could not be pickled: {line(error)}"
-        return _nothing(begin, None, pickle.PicklingError(message), error)
-    return packed, len(results), perf_counter() - begin, failure, None
+        found = _unpicklable(task)
+        if not found:
+            message = f"the results from item {task.first} on could not be pickled: {line(error)}"
+            return _nothing(begin, -1, pickle.PicklingError(message), error)
+        if not task.pace.keep_going:
+            del results[found[0].item - task.first :]
+            found, failures = found[:1], []
+        return _packed(task, begin, failures + found, reply)
+    return packed, len(results), perf_counter() - begin, list(map(_carried, failures)), None
 
 
-def _nothing(begin: float, index: int | None, error: Exception, shown: BaseException) -> Outcome:
+def _unpicklable(task: Task) -> list[Failure]:
+    """Take the results that cannot be pickled out of the others, and return what to say of them."""
+    found = []
+    for position, result in enumerate(task.results):
+        try:
+            _parts(result)
+        except BaseException as wrong:
+            index = task.first + position
+            message = f"the result of item {index} could not be pickled: {line(wrong)}"
+            item = task.items[position]
+            found.append(describe(pickle.PicklingError(message), index, item, wrong))
+            task.results[position] = None
+    return found
+
+
+def _nothing(begin: float, index: int, error: Exception, shown: BaseException) -> Outcome:
     failure = describe(error, index, UNSEEN, shown)
-    return b"", 0, perf_counter() - begin, _carried(failure), None
+    return b"", 0, perf_counter() - begin, [_carried(failure)], None
 
 
 def _carried(failure: Failure) -> Failure:
     """Pack the exception of a failure; None stands for one that cannot be pickled."""
-    packed = None
-    with suppress(BaseException):
-        packed = _pack(failure.error, None)
-    return failure._replace(error=packed)
+    packed, lost = exceptions.carried(failure.error, lambda value: _pack(value, None))
+    return failure._replace(error=packed, where=failure.where + lost)

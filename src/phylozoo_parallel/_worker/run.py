@@ -33,8 +33,8 @@ TRIVIAL = 2.5e-7
 class Failure(NamedTuple):
     """Why a chunk ended before its last item."""
 
-    item: int | None
-    """Index of the item that failed; None when only the chunk as a whole did."""
+    item: int
+    """Index of the item that failed; -1 when only the chunk as a whole did."""
     error: Any
     """The exception, on its way packed; None when it does not pickle."""
     line: str
@@ -45,19 +45,24 @@ class Failure(NamedTuple):
     """The traceback in the worker."""
 
 
-Outcome = tuple[Any, int, float, Failure | None, bytes | None]
+Outcome = tuple[Any, int, float, Sequence[Failure], bytes | None]
 """
 What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
 list, packed in a process), how many they are, the seconds from the chunk's unpickling to its
-results' pickling, why it ended before its last item, and what it told besides (:mod:`.told`).
+results' pickling, what failed, and what it told besides (:mod:`.told`). The last failure has no
+result where the chunk ended with it; otherwise None stands for the result of a failed item.
 """
 
 
-Pace = tuple[float | None, int]
-"""
-Seconds after which a worker leaves the rest of a chunk to others, None for no limit; and most
-items that run between two looks at the clock.
-"""
+class Pace(NamedTuple):
+    """How a chunk runs."""
+
+    budget: float | None
+    """Seconds after which a worker leaves the rest of a chunk to others, None for no limit."""
+    stride: int
+    """Most items that run between two looks at the clock."""
+    keep_going: bool
+    """Whether the items after a failed one run."""
 
 
 class _Here(threading.local):
@@ -84,6 +89,8 @@ class Task(NamedTuple):
     pace: Pace
     results: list[Any]
     """Empty; results are put here as they come."""
+    failures: list[Failure]
+    """Empty; what failed is put here, before the None that stands for its result."""
     wanted: Callable[[], bool]
     """Whether the map still is."""
     note: Callable[[int, int], None]
@@ -96,26 +103,25 @@ def run_in_thread(task: Task, numbers: Numbers) -> Outcome:
     try:
         begin = perf_counter()
         if not task.wanted():
-            return [], 0, 0.0, None, None
+            return [], 0, 0.0, (), None
         settings.own_numbers(numbers)
-        failure = run(task)
-        return task.results, len(task.results), perf_counter() - begin, failure, None
+        run(task)
+        return task.results, len(task.results), perf_counter() - begin, task.failures, None
     finally:
         here.kind = None
 
 
-def run(task: Task) -> Failure | None:
+def run(task: Task) -> None:
     """Run items until one fails, the budget is spent or they are no longer wanted."""
-    func, star, items, first, pace, results, wanted, note = task
+    func, star, items, first, (budget, most, keep_going), results, failures, wanted, note = task
     calls: Iterator[Any] = (starmap if star else map)(func, items)
     append = results.append
-    budget, most = pace
     done, stride, took = 0, 1, QUICK
     now = begin = looked = perf_counter()
-    try:
-        while done < len(items):
-            note(done, stride)
-            done = min(done + stride, len(items))
+    while done < len(items):
+        note(done, stride)
+        done = min(done + stride, len(items))
+        try:
             if took < stride * TRIVIAL:
                 results.extend(islice(calls, stride))
                 if len(results) < done:  # here a StopIteration ends the items without a trace
@@ -123,20 +129,23 @@ def run(task: Task) -> Failure | None:
             else:
                 while len(results) < done:
                     append(next(calls))
-            # Quick items do not pay for a look at the clock each.
-            before, now = now, perf_counter()
-            took = now - before
-            stride = min(2 * stride, most) if took < QUICK else 1
-            if now - looked > QUICK:
-                looked = now
-                if (budget is not None and now - begin > budget) or not wanted():
-                    break
-    except BaseException as error:
-        return describe(error, first + len(results), items[len(results)])
-    return None
+        except BaseException as error:
+            failures.append(describe(error, first + len(results), items[len(results)]))
+            if not keep_going or isinstance(error, KeyboardInterrupt):
+                break
+            append(None)
+            done = len(results)
+        # Quick items do not pay for a look at the clock each.
+        before, now = now, perf_counter()
+        took = now - before
+        stride = min(2 * stride, most) if took < QUICK else 1
+        if now - looked > QUICK:
+            looked = now
+            if (budget is not None and now - begin > budget) or not wanted():
+                break
 
 
-def describe(error: BaseException, index: int | None, item: Any, shown: Any = None) -> Failure:
+def describe(error: BaseException, index: int, item: Any, shown: Any = None) -> Failure:
     """Describe an `error` to raise, and the one whose traceback is to be `shown` with it."""
     shown = error if shown is None else shown
     trace = shown.__traceback__
@@ -144,7 +153,7 @@ def describe(error: BaseException, index: int | None, item: Any, shown: Any = No
     where = f"in worker thread {threading.current_thread().name}"
     if here.kind == "process":
         where = f"in worker process {os.getpid()}"
-    if index is not None:
+    if index >= 0:
         shape = "" if item is UNSEEN else f" = {short(item)}"
         where = f"item {index}{shape}, {where}"
     text = "".join(traceback.format_exception(type(shown), shown, trace))

@@ -1,0 +1,131 @@
+"""A ``Parallel`` that is only held open, and takes tasks one at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from joblib import Parallel
+
+from phylozoo_parallel._loky import context, contract
+from phylozoo_parallel._loky.start import fill_streams
+
+
+class Opened:
+    """
+    An open ``Parallel``.
+
+    Parameters
+    ----------
+    backend : joblib.parallel.ParallelBackendBase
+        The one to take, where joblib does not fall back to another.
+    workers : int
+
+    Attributes
+    ----------
+    backend : joblib.parallel.ParallelBackendBase
+    workers : int
+        How many run at the same time.
+    local : bool
+        Whether the workers are on this machine.
+
+    Raises
+    ------
+    contract.Missing
+        joblib or loky is not as maps need it.
+    """
+
+    def __init__(self, backend: Any, workers: int) -> None:
+        # prefer and require are hints for choosing a backend; this one is chosen. One chunk is
+        # one task: no batches of them.
+        self.parallel = Parallel(
+            backend=backend, prefer=None, require=None, batch_size=1, pre_dispatch="all"
+        )
+        contract.check("Parallel", self.parallel)
+        self.open(workers)
+
+    def open(self, workers: int) -> None:
+        """Open the ``Parallel``, again where it was open before."""
+        fill_streams()
+        # joblib runs a single worker's work in the caller; with two, it stays in workers.
+        self.parallel.n_jobs = max(workers, 2)
+        self._enter()
+        try:
+            self._look()
+        except contract.Missing:
+            self.parallel.__exit__(None, None, None)
+            raise
+        self.backend.start_call()
+
+    def _enter(self) -> None:
+        self.parallel.__enter__()
+
+    def _look(self) -> None:
+        """Take what is needed of the backend."""
+        self.backend = backend = self.parallel._backend
+        contract.check("its backend", backend)
+        if context.is_loky(backend):
+            contract.check("its open backend of processes", backend)
+            contract.check("its executor", self.executor)
+        self._submit = backend.submit if hasattr(backend, "submit") else backend.apply_async
+        # Ray's backend is a subclass of joblib's for multiprocessing.
+        self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
+        self.workers = backend.effective_n_jobs(self.parallel.n_jobs)
+        self._nested = backend.get_nested_backend()
+        contract.fits("BatchedCalls", contract.BatchedCalls, [], self._nested)
+        contract.fits("submit", self._submit, self.task(), callback=None)
+
+    def task(self, *calls: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
+        """Return what the backend takes, to run these calls in a worker."""
+        return contract.BatchedCalls([(*call, {}) for call in calls], self._nested)
+
+    def submit(self, task: Any, callback: Callable[[Any], None]) -> Any:
+        """Have a task run in a worker; the callback gets what :meth:`outcome` takes."""
+        return self._submit(task, callback=callback)
+
+    def outcome(self, out: Any) -> Any:
+        """Return what the only call of a task returned."""
+        return self.backend.retrieve_result_callback(out)[0]
+
+    def use(self, threads: Any) -> None:
+        """Put other worker threads in the place of joblib's."""
+        contract.check("its backend of threads", self.backend)
+        self.threads = self.backend._pool = threads
+
+    @property
+    def executor(self) -> Any:
+        """Loky's executor."""
+        return self.backend._workers
+
+    @property
+    def folder(self) -> str | None:
+        """Where the user's joblib settings want temporary files."""
+        folder: str | None = None
+        for name in "_backend_kwargs", "_backend_args":  # the latter before joblib 1.5
+            folder = getattr(self.parallel, name, {}).get("temp_folder") or folder
+        return folder or os.environ.get("JOBLIB_TEMP_FOLDER")
+
+    @staticmethod
+    def function(task: Any) -> Any:
+        """Return the first function that a task calls; None for a task of others."""
+        calls: Any = getattr(task, "items", ()) if isinstance(task, contract.BatchedCalls) else ()
+        return calls[0][0] if calls else None
+
+    def close(self) -> None:
+        """Close the ``Parallel``; joblib's worker processes stay for its next one."""
+        self.backend.stop_call()
+        self.parallel.__exit__(None, None, None)
+
+
+def examine() -> str:
+    """Look for all that maps need, without a worker; return what is missing, or nothing."""
+    if not contract.missing:
+        with suppress(contract.Missing):
+            context.settings(None)
+            threads = Opened(contract.ThreadingBackend(nesting_level=0), 2)
+            contract.check("its backend of threads", threads.backend)
+            threads.close()
+            Opened(contract.LokyBackend(nesting_level=0), 2).close()
+    return contract.missing

@@ -1,0 +1,144 @@
+"""
+Which objects another process finds by name, and which stay one object on their way.
+
+What is one object in the caller is one object in a worker, however many pickles it comes in, and
+the same object again when a result brings it back.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import types
+import uuid
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from cloudpickle import list_registry_pickle_by_value
+
+Reduced = tuple[Any, ...]
+"""As ``__reduce__`` returns it."""
+
+lock = threading.RLock()
+keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+known: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+
+_slots: weakref.WeakKeyDictionary[type, list[tuple[str, Any]]] = weakref.WeakKeyDictionary()
+
+_bare: dict[int, tuple[Any, str | Reduced]] = {}
+_bare_known: dict[str, Any] = {}
+_arrived: set[str] = set()
+"""Sentinels and context variables: they cannot be weakly referenced, so they stay."""
+
+
+def by_value(module: Any) -> bool:
+    """Tell whether what a module of this name defines travels with its definition."""
+    if not isinstance(module, str) or module in ("__main__", "__mp_main__"):
+        return True
+    registered = list_registry_pickle_by_value()
+    return any(module == name or module.startswith(f"{name}.") for name in registered)
+
+
+def importable(obj: Any) -> bool:
+    """Tell whether another process finds this very object under its module and name."""
+    module = getattr(obj, "__module__", None)
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
+    if not isinstance(name, str) or by_value(module):
+        return False
+    found: Any = sys.modules.get(str(module))
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
+def state_of(obj: Any) -> dict[str, Any]:
+    """Return an object's attributes, without asking the object: it may answer for another."""
+    state = {}
+    for name, slot in _slots_of(type(obj)):
+        with suppress(AttributeError):  # not set
+            state[name] = slot.__get__(obj)
+    with suppress(AttributeError):
+        state.update(object.__getattribute__(obj, "__dict__"))
+    return state
+
+
+def _slots_of(kind: type) -> list[tuple[str, Any]]:
+    found = _slots.get(kind)
+    if found is None:
+        found = _slots[kind] = [
+            (name, value)
+            for base in kind.__mro__
+            for name, value in vars(base).items()
+            if isinstance(value, types.MemberDescriptorType)
+        ]
+    return found
+
+
+def held_by_module(obj: Any) -> Reduced | None:
+    """Return how to find an object that has no name, as an attribute of a module."""
+    for module, found in sys.modules.copy().items():
+        if type(found) is types.ModuleType and not by_value(module):
+            for name, value in found.__dict__.copy().items():
+                if value is obj:
+                    return from_module, (module, name)
+    return None
+
+
+def from_module(module: str, name: str) -> Any:
+    """Return an attribute of a module."""
+    return getattr(importlib.import_module(module), name)
+
+
+def key_of(obj: Any) -> str:
+    """Return the name under which all processes know an object."""
+    with lock:
+        key = keys.get(obj)
+        if key is None:
+            key = keys[obj] = uuid.uuid4().hex
+            known[key] = obj
+        return key
+
+
+def one(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Return the object of this name; make it where it is not known."""
+    with lock:
+        obj = known.get(key)
+        if obj is None:
+            obj = known[key] = make(*args)
+            keys[obj] = key
+        return obj
+
+
+def bare(obj: Any, make: Callable[..., Any], *args: Any) -> Reduced:
+    """Ship an object that has an identity and cannot be weakly referenced."""
+    with lock:
+        found = _bare.get(id(obj))
+        if found is None:
+            found = _bare[id(obj)] = obj, held_by_module(obj) or uuid.uuid4().hex
+            _bare_known[str(found[1])] = obj
+    home = found[1]
+    return (one_bare, (home, make, args)) if isinstance(home, str) else home
+
+
+def one_bare(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Return the object of this name; make it where it is not known."""
+    with lock:
+        obj = _bare_known.get(key)
+        if obj is None:
+            obj = _bare_known[key] = make(*args)
+            _bare[id(obj)] = obj, key
+            _arrived.add(key)
+        return obj
+
+
+def any_bare() -> bool:
+    """Tell whether this process has met any object of :func:`bare`."""
+    return bool(_bare)
+
+
+def at_home(obj: Any) -> bool:
+    """Tell whether an object of :func:`bare` was made in this process."""
+    return _bare[id(obj)][1] not in _arrived

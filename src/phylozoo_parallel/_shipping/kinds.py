@@ -1,0 +1,290 @@
+"""
+The table of kinds: what cloudpickle refuses or changes, and how it travels.
+
+A rule takes an object, and what cloudpickle would do with any object, and returns what
+``__reduce__`` would; NotImplemented leaves it to pickle. The other functions rebuild what
+arrives: pickles name them, so they have to stay where they are.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copyreg
+import enum
+import functools
+import importlib
+import struct
+import sys
+import threading
+import types
+import typing
+import warnings
+import weakref
+from collections.abc import Callable
+from pickle import PickleBuffer, PicklingError
+from typing import Any
+
+from phylozoo_parallel._shipping import identity, weak
+from phylozoo_parallel._shipping.classes import reduce_class, reduce_member
+from phylozoo_parallel._shipping.identity import by_value, importable
+
+Plain = Callable[[Any], Any]
+"""What cloudpickle does with an object: its ``reducer_override``."""
+
+_newobj: Any = vars(copyreg)["__newobj__"]
+
+
+def _code(obj: types.CodeType, plain: Plain) -> Any:
+    # https://github.com/cloudpipe/cloudpickle 3.1.3 replaces the file's name.
+    make, args = plain(obj)
+    return _named, (make, args, obj.co_filename)
+
+
+def _named(make: Callable[..., types.CodeType], args: tuple[Any, ...], filename: str) -> Any:
+    code = make(*args)
+    return code if code.co_filename == filename else code.replace(co_filename=filename)
+
+
+def _function(obj: types.FunctionType, plain: Plain) -> Any:
+    """With its own cells: one that another function has too stays shared."""
+    reduced = plain(obj)
+    if reduced is NotImplemented or obj.__closure__ is None:
+        return reduced
+    make, args, (state, slots), *rest = reduced
+    return make, (*args[:-1], obj.__closure__), (state, {**slots, "__closure__": None}), *rest
+
+
+def _cell(obj: types.CellType, plain: Plain) -> Any:
+    """Before its contents, which may hold the function that has it."""
+    try:
+        return types.CellType, (), (obj.cell_contents,), None, None, _fill
+    except ValueError:  # empty
+        return types.CellType, ()
+
+
+def _fill(cell: types.CellType, contents: tuple[Any]) -> None:
+    (cell.cell_contents,) = contents
+
+
+def _cached(obj: Any, plain: Plain) -> Any:
+    """``functools.lru_cache``: the cache begins empty."""
+    if importable(obj):
+        return NotImplemented
+    told = obj.cache_parameters()
+    return _cache, (obj.__wrapped__, told["maxsize"], told["typed"]), dict(obj.__dict__)
+
+
+def _cache(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(func)
+
+
+def _cached_property(obj: Any, plain: Plain) -> Any:
+    state = {name: value for name, value in obj.__dict__.items() if name != "lock"}
+    return _newobj, (type(obj),), state, None, None, _set_cached_property
+
+
+def _set_cached_property(obj: Any, state: dict[str, Any]) -> None:
+    obj.__dict__.update(state)
+    if sys.version_info < (3, 12):
+        obj.__dict__["lock"] = threading.RLock()
+
+
+def _module(obj: types.ModuleType, plain: Plain) -> Any:
+    """By name; one that is not imported yet, if it ever can be, is imported when it is used."""
+    if type(obj) is types.ModuleType:
+        return plain(obj)
+    name = types.ModuleType.__getattribute__(obj, "__name__")
+    if sys.modules.get(name) is obj:
+        return importlib.import_module, (name,)
+    return Late, (name,)
+
+
+class Late(types.ModuleType):
+    """A module that is imported at the first look into it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        module = importlib.import_module(self.__name__)
+        self.__dict__.update(module.__dict__)
+        return getattr(module, name)
+
+
+def _local(obj: threading.local, plain: Plain) -> Any:
+    """With what this thread sees."""
+    return _newobj, (type(obj),), dict(obj.__dict__), None, None, _set_local
+
+
+def _set_local(obj: Any, state: dict[str, Any]) -> None:
+    obj.__dict__.update(state)
+
+
+def _context_var(obj: contextvars.ContextVar[Any], plain: Plain) -> Any:
+    """With its default, and the value that it has here."""
+    default = contextvars.Context().run(_value, obj)
+    reduced = identity.bare(obj, _variable, obj.name, *default)
+    now = _value(obj)
+    if reduced[0] is identity.from_module or not now:
+        return reduced
+    return *reduced, now, None, None, _set_variable
+
+
+def _value(var: contextvars.ContextVar[Any]) -> tuple[Any, ...]:
+    try:
+        return (var.get(),)
+    except LookupError:
+        return ()
+
+
+def _variable(name: str, *default: Any) -> contextvars.ContextVar[Any]:
+    return contextvars.ContextVar(name, **({"default": default[0]} if default else {}))
+
+
+def _set_variable(var: contextvars.ContextVar[Any], value: tuple[Any]) -> None:
+    if not identity.at_home(var):
+        var.set(*value)
+
+
+def sentinel(obj: object, plain: Plain) -> Any:
+    return identity.bare(obj, object)
+
+
+def _view(obj: memoryview, plain: Plain) -> Any:
+    if not obj.contiguous:
+        return NotImplemented
+    return _cast, (PickleBuffer(obj), obj.format, obj.shape, obj.readonly)
+
+
+def _cast(data: Any, form: str, shape: tuple[int, ...], readonly: bool) -> memoryview:
+    view = memoryview(data).cast("B")
+    if form != "B" or len(shape) != 1:
+        view = view.cast(form, shape)  # type: ignore[call-overload]
+    return view.toreadonly() if readonly else view
+
+
+def _struct(obj: struct.Struct, plain: Plain) -> Any:
+    return type(obj), (obj.format,)
+
+
+def _new_type(obj: Any, plain: Plain) -> Any:
+    told = obj.__name__, obj.__qualname__, obj.__module__, obj.__supertype__
+    return _tracked(obj, _named_type, *told)
+
+
+def _named_type(name: str, qualname: str, module: str, kind: Any) -> Any:
+    make: Any = typing.NewType
+    made = make(name, kind)
+    made.__qualname__, made.__module__ = qualname, module
+    return made
+
+
+def _param_spec(obj: Any, plain: Plain) -> Any:
+    return _tracked(obj, type(obj), obj.__name__)
+
+
+def _alias(obj: Any, plain: Plain) -> Any:
+    return _tracked(obj, _named_alias, type(obj), obj.__name__, obj.__value__, obj.__type_params__)
+
+
+def _named_alias(kind: Any, name: str, value: Any, params: tuple[Any, ...]) -> Any:
+    return kind(name, value, type_params=params)
+
+
+def _tracked(obj: Any, make: Callable[..., Any], *args: Any) -> Any:
+    if importable(obj):
+        return NotImplemented
+    return identity.one, (identity.key_of(obj), make, args)
+
+
+def _vectorize(obj: Any, plain: Plain) -> Any:
+    """``numpy.vectorize`` keeps what it made of the function, for the next call."""
+    state = {name: value for name, value in obj.__dict__.items() if name != "_ufunc"}
+    return _newobj, (type(obj),), state, None, None, _set_vectorize
+
+
+def _set_vectorize(obj: Any, state: dict[str, Any]) -> None:
+    obj.__dict__.update(state, _ufunc={})
+
+
+def proxy(obj: Any, plain: Plain) -> Any:
+    """Ask nothing of an object that answers to every name, and nothing of an empty one."""
+    state = identity.state_of(obj)
+    for name in state.get("__name__"), type(obj).__module__:
+        if isinstance(name, str) and sys.modules.get(name) is obj:  # in a module's place
+            return importlib.import_module, (name,)
+    values = list.__iter__(obj) if isinstance(obj, list) else None
+    entries = iter(dict.items(obj)) if isinstance(obj, dict) else None
+    return _empty_of, (type(obj),), state, values, entries, _set_proxy
+
+
+def _empty_of(kind: Any) -> Any:
+    base: Any = next(base for base in kind.__mro__ if base in (dict, list, object))
+    return base.__new__(kind)
+
+
+def _set_proxy(obj: Any, state: dict[str, Any]) -> None:
+    for name, value in state.items():
+        object.__setattr__(obj, name, value)
+
+
+def stateless(obj: Any, plain: Plain) -> Any:
+    """Find out whether an object without content, as ``dataclasses.MISSING``, is a module's."""
+    if getattr(obj, "__dict__", None):
+        return NotImplemented
+    module = sys.modules.get(type(obj).__module__)
+    for name, value in vars(module).items() if module else ():
+        if value is obj:
+            return identity.from_module, (type(obj).__module__, name)
+    return NotImplemented
+
+
+def by_name_only(obj: Any, plain: Plain) -> Any:
+    """Refuse an object of compiled code whose name no other process could find it by."""
+    if by_value(getattr(obj, "__module__", "")) and isinstance(obj.__reduce_ex__(4), str):
+        raise PicklingError("it has no name that another process could find it by")
+    return NotImplemented
+
+
+def iterator(obj: Any, plain: Plain) -> Any:
+    """Where it stands; from Python 3.14 on it cannot be told."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return obj.__reduce__()
+
+
+def stream(obj: Any, plain: Plain) -> Any:
+    """Have what is printed go to the worker's own streams."""
+    for name in ("stdout", "stderr"):
+        if obj is getattr(sys, name):
+            return identity.from_module, ("sys", name)
+    return plain(obj)
+
+
+RULES: dict[type, Callable[[Any, Plain], Any]] = {
+    type: reduce_class,
+    enum.Enum: reduce_member,
+    types.FunctionType: _function,
+    types.CodeType: _code,
+    types.CellType: _cell,
+    types.ModuleType: _module,
+    functools._lru_cache_wrapper: _cached,
+    functools.cached_property: _cached_property,
+    weakref.ref: weak.ref,
+    weakref.ProxyType: weak.proxy,
+    weakref.CallableProxyType: weak.proxy,
+    **dict.fromkeys(weak.CONTAINERS, weak.container),
+    threading.local: _local,
+    contextvars.ContextVar: _context_var,
+    memoryview: _view,
+    struct.Struct: _struct,
+    typing.NewType: _new_type,
+    typing.ParamSpec: _param_spec,
+}
+"""Of a type and its subclasses."""
+
+for _name in ("TypeVarTuple", "TypeAliasType"):  # since Python 3.11 and 3.12
+    if hasattr(typing, _name):
+        RULES[getattr(typing, _name)] = _alias if _name == "TypeAliasType" else _param_spec
+
+NAMED: dict[str, Callable[[Any, Plain], Any]] = {"numpy.vectorize": _vectorize}
+"""The same, for types of packages that may not be installed."""

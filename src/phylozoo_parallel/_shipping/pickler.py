@@ -1,0 +1,174 @@
+"""
+The pickler: cloudpickle's, with the table of kinds.
+
+cloudpickle ships functions and classes of ``__main__`` with their definition. This one adds what
+it drops (a function's file, an enumeration's fields, a class's slots), what it refuses though it
+could travel, and a sentence about what cannot.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import cloudpickle
+
+from phylozoo_parallel._shipping import kinds, refused
+from phylozoo_parallel._shipping.classes import set_class
+from phylozoo_parallel._shipping.identity import by_value
+from phylozoo_parallel.errors import Refused
+
+_Rule = Callable[[Any, kinds.Plain], Any]
+
+_HEAP = 1 << 9
+"""Flag of a type that Python code made."""
+
+_CUSTOM = frozenset(
+    [
+        "__reduce__",
+        "__reduce_ex__",
+        "__getstate__",
+        "__setstate__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+    ]
+)
+"""Methods of a class that says itself how its objects travel."""
+
+_log = logging.getLogger("phylozoo_parallel")
+
+
+_Base: Any = getattr(cloudpickle, "Pickler", pickle.Pickler)
+
+
+class Pickler(_Base):  # type: ignore[misc]
+    """Cloudpickle's pickler with a rule for each kind of object."""
+
+    seen: Any = None
+    """The object it is at, or was at when it failed."""
+    _rules: dict[type, _Rule | None] | None = None
+    """Of the types that it has met."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how an object travels; see :mod:`kinds`."""
+        self.seen = obj
+        kind = type(obj)
+        if self._rules is None:
+            self._rules = {}
+        try:
+            rule = self._rules[kind]
+        except KeyError:
+            rule = self._rules[kind] = _rule(kind)
+        return NotImplemented if rule is None else rule(obj, self._plain)
+
+    def _plain(self, obj: Any) -> Any:
+        reduced = super().reducer_override(obj)
+        if reduced is NotImplemented and type(obj) in self.dispatch_table:
+            return self.dispatch_table[type(obj)](obj)
+        return reduced
+
+
+def dumps(
+    value: Any, protocol: int | None = None, buffer_callback: Callable[[Any], Any] | None = None
+) -> bytes:
+    """
+    Pickle a value, as ``cloudpickle.dumps`` does.
+
+    Raises
+    ------
+    Refused
+        It cannot be pickled; the message says which object of it, and what to do instead.
+    """
+    if not _holds():
+        plain: bytes = cloudpickle.dumps(value, protocol, buffer_callback)
+        return plain
+    with io.BytesIO() as file:
+        pickler = Pickler(file, protocol=protocol, buffer_callback=buffer_callback)
+        try:
+            pickler.dump(value)
+        except Exception as error:
+            if isinstance(error.__cause__, RecursionError):  # it is deep, and not of a wrong kind
+                raise
+            raise Refused(refused.told(value, pickler.seen, error)) from error
+        return file.getvalue()
+
+
+def _rule(kind: type) -> _Rule | None:
+    if kind is object:
+        return kinds.sentinel
+    for base in kind.__mro__:
+        rule = kinds.RULES.get(base) or kinds.NAMED.get(f"{base.__module__}.{base.__qualname__}")
+        if rule is not None:
+            return rule
+    if kind in (type(sys.stdout), type(sys.stderr)):
+        return kinds.stream
+    if kind in Pickler.dispatch_table:
+        return None
+    if kind.__module__ == "itertools":
+        return kinds.iterator
+    own = {name: it for base in reversed(kind.__mro__[:-1]) for name, it in _said(base)}
+    compiled = [base for base in kind.__mro__[:-1] if not base.__flags__ & _HEAP]
+    if not own.keys() & _CUSTOM and compiled in ([], [dict], [list]):
+        if own.keys() & {"__getattr__", "__getattribute__"}:
+            return kinds.proxy
+        return None if compiled or by_value(kind.__module__) else kinds.stateless
+    named = isinstance(own.get("__module__", ""), str) and not kind.__dictoffset__
+    return None if named else kinds.by_name_only
+
+
+def _said(kind: type) -> Iterable[tuple[str, Any]]:
+    """Return what a class says itself; ``dict`` and ``list`` say nothing that matters."""
+    return () if kind in (dict, list) else vars(kind).items()
+
+
+_held: bool | None = None
+
+
+def _holds() -> bool:
+    global _held
+    if _held is None:
+        _held = True
+        try:
+            _try_out()
+        except Exception as error:
+            _held = False
+            _log.warning(
+                "cloudpickle %s is not as this version of phylozoo-parallel knows it (%s: %s):"
+                " functions travel as cloudpickle has it, and errors may lack their lines",
+                cloudpickle.__version__,
+                type(error).__name__,
+                error,
+            )
+    return _held
+
+
+_TRIAL = """
+import enum
+def outer():
+    n = 1
+    return lambda: n
+func = outer()
+class Slotted:
+    __slots__ = ("x",)
+class Member(enum.Enum):
+    A = 1
+"""
+
+
+def _try_out() -> None:
+    """Ship what the rules lean on cloudpickle for; raise where it is no longer as they know it."""
+    main = {"__name__": "__main__"}
+    exec(compile(_TRIAL, "<trial>", "exec"), main)
+    with io.BytesIO() as file:
+        pickler = Pickler(file, protocol=5)
+        pickler.dump(main["func"])
+        func = pickle.loads(file.getvalue())
+        if func() != 1 or func.__code__.co_filename != "<trial>":
+            raise ValueError("a function comes out changed")
+        for name in "Slotted", "Member":
+            if pickler.reducer_override(main[name])[-1] is not set_class:
+                raise ValueError("a class travels in another way")

@@ -1,0 +1,79 @@
+"""
+Weak references and the collections of them.
+
+In a worker nobody else may hold what they refer to: there it lives as long as they do.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+CONTAINERS = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+
+
+def ref(obj: Any, plain: Callable[[Any], Any]) -> Any:
+    make = _Method if isinstance(obj, weakref.WeakMethod) else _Ref
+    target = obj()
+    return (_gone, ()) if target is None else (make, (target,))
+
+
+def proxy(obj: Any, plain: Callable[[Any], Any]) -> Any:
+    """Ship what it refers to, in its place."""
+    return _itself, (obj.__reduce_ex__.__self__,)
+
+
+def _itself(obj: Any) -> Any:
+    return obj
+
+
+class _Ref(weakref.ref):  # type: ignore[type-arg]
+    __slots__ = ("kept",)
+
+    def __new__(cls, target: Any) -> Any:
+        found: Any = super().__new__(cls, target)
+        found.kept = target
+        return found
+
+
+class _Nobody:
+    pass
+
+
+def _gone() -> Any:
+    return weakref.ref(_Nobody())
+
+
+class _Method(weakref.WeakMethod):  # type: ignore[type-arg]
+    __slots__ = ("kept",)
+
+    def __new__(cls, method: Any) -> Any:
+        found: Any = super().__new__(cls, method)
+        found.kept = method
+        return found
+
+
+def container(obj: Any, plain: Callable[[Any], Any]) -> Any:
+    held = list(obj) if isinstance(obj, weakref.WeakSet) else dict(obj)
+    state = {name: value for name, value in obj.__dict__.items() if name not in _empty(type(obj))}
+    return _weak, (type(obj),), (held, state), None, None, _fill_weak
+
+
+def _empty(kind: type) -> dict[str, Any]:
+    base: Any = next(base for base in kind.__mro__ if base in CONTAINERS)
+    return {"_kept": None, **base().__dict__}
+
+
+def _weak(kind: Any) -> Any:
+    obj = kind.__new__(kind)
+    base: Any = next(base for base in kind.__mro__ if base in CONTAINERS)
+    base.__init__(obj)
+    return obj
+
+
+def _fill_weak(obj: Any, told: tuple[Any, dict[str, Any]]) -> None:
+    """Fill it, and keep what is in it."""
+    held, state = told
+    obj.update(held)
+    obj.__dict__.update(state, _kept=held)

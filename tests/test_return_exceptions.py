@@ -1,0 +1,258 @@
+"""``return_exceptions=True``: the exception of a failed item stands in the place of its result."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+
+import pytest
+
+from phylozoo_parallel import (
+    MultiprocessingExecutor,
+    ParallelConfig,
+    PhyloZooTypeError,
+    ThreadingExecutor,
+    WorkerLostError,
+)
+
+pytestmark = pytest.mark.core
+
+
+def bad_at_3(item):
+    if item % 10 == 3:
+        raise ValueError(item)
+    return item
+
+
+def shape(results):
+    """What a list of results is, with the type and arguments of what failed."""
+    return [(type(it), it.args) if isinstance(it, BaseException) else it for it in results]
+
+
+EXPECTED = [(ValueError, (it,)) if it % 10 == 3 else it for it in range(100)]
+
+
+class TestWhatTheFunctionRaises:
+    @pytest.mark.parametrize("chunksize", [None, 1, 7, 1000])
+    def test_stands_in_its_place(self, executor, chunksize):
+        results = executor.map(bad_at_3, range(100), chunksize, return_exceptions=True)
+        assert shape(results) == EXPECTED
+
+    def test_stands_in_its_place_in_a_starmap(self, executor):
+        pairs = ((it, 1) for it in range(100))
+        results = executor.starmap(
+            lambda it, one: bad_at_3(it * one), pairs, return_exceptions=True
+        )
+        assert shape(results) == EXPECTED
+
+    def test_comes_among_the_results_out_of_order(self, executor):
+        expected = sorted(map(str, EXPECTED))
+        results = executor.map_unordered(bad_at_3, range(100), return_exceptions=True)
+        assert sorted(map(str, shape(results))) == expected
+        results = executor.starmap_unordered(bad_at_3, zip(range(100)), return_exceptions=True)
+        assert sorted(map(str, shape(results))) == expected
+
+    def test_has_index_and_cause_as_when_it_is_raised(self, workers):
+        results = list(workers.map(bad_at_3, range(5), return_exceptions=True))
+        try:
+            list(workers.map(bad_at_3, range(5)))
+        except ValueError as error:
+            raised = "".join(traceback.format_exception(error))
+        placed = "".join(traceback.format_exception(results[3]))
+        assert "item 3 = 3, in worker" in placed
+        assert "raise ValueError(item)" in placed
+        assert placed.count("item 3") == raised.count("item 3")
+
+    def test_may_be_every_item(self, executor):
+        def bad(item):
+            raise KeyError(item)
+
+        results = executor.map(bad, range(300), return_exceptions=True)
+        assert shape(results) == [(KeyError, (it,)) for it in range(300)]
+
+    def test_may_be_a_stop_iteration_which_ends_no_loop(self, executor):
+        results = list(executor.map(lambda it: next(iter([])), range(3), return_exceptions=True))
+        assert [type(it) for it in results] == [RuntimeError] * 3
+        assert all(isinstance(it.__cause__, StopIteration) for it in results)
+
+    def test_may_be_the_end_of_the_program(self, executor):
+        results = executor.map(lambda it: exit(it), range(3), return_exceptions=True)
+        assert shape(results) == [(SystemExit, (it,)) for it in range(3)]
+
+    def test_ends_the_map_if_it_is_an_interrupt(self, executor):
+        def interrupted(item):
+            if item == 4:
+                raise KeyboardInterrupt
+            return item
+
+        got = []
+        with pytest.raises(KeyboardInterrupt):
+            got.extend(executor.map(interrupted, range(20), return_exceptions=True))
+        assert list(executor.map(interrupted, range(3))) == [0, 1, 2]
+
+    def test_is_raised_unless_asked_for(self, executor):
+        for extra in {}, {"return_exceptions": False}:
+            with pytest.raises(ValueError, match="3"):
+                list(executor.map(bad_at_3, range(5), **extra))
+
+    def test_is_no_concern_of_a_configuration(self):
+        with pytest.raises(TypeError):
+            ParallelConfig(return_exceptions=True)
+
+    def test_a_value_that_is_no_boolean_is_refused_at_the_call(self, executor):
+        with pytest.raises(PhyloZooTypeError, match="return_exceptions must be True or False"):
+            executor.map(bad_at_3, range(5), return_exceptions="yes")
+
+
+def test_an_error_of_the_input_still_ends_the_map(executor):
+    def items():
+        yield from range(4)
+        raise OSError("disk")
+
+    got = []
+    results = executor.map(bad_at_3, items(), return_exceptions=True)
+    with pytest.raises(OSError, match="disk"):
+        got.extend(results)
+    assert shape(got) == [0, 1, 2, (ValueError, (3,))]
+
+
+def unreadable():
+    raise ValueError("cannot be read")
+
+
+class Unreadable:
+    def __reduce__(self):
+        return unreadable, ()
+
+
+class TestWhatCannotTravel:
+    """In worker processes."""
+
+    @pytest.mark.parametrize("chunksize", [None, 1, 5])
+    def test_an_item_that_cannot_be_pickled(self, processes, chunksize):
+        items = [0, threading.Lock(), 2, 3, threading.Lock(), 5]
+        results = list(processes.map(lambda it: it, items, chunksize, return_exceptions=True))
+        assert [it for it in results if isinstance(it, int)] == [0, 2, 3, 5]
+        for index in 1, 4:
+            assert type(results[index]) is pickle.PicklingError
+            assert f"item {index} could not be pickled" in str(results[index])
+
+    @pytest.mark.parametrize("chunksize", [None, 1, 5])
+    def test_an_item_that_cannot_be_unpickled(self, processes, chunksize):
+        items = [0, Unreadable(), 2, 3, Unreadable(), 5]
+        results = list(processes.map(lambda it: it, items, chunksize, return_exceptions=True))
+        assert [it for it in results if isinstance(it, int)] == [0, 2, 3, 5]
+        for index in 1, 4:
+            assert f"item {index} could not be unpickled" in str(results[index])
+
+    @pytest.mark.parametrize("chunksize", [None, 1, 5])
+    @pytest.mark.parametrize(
+        ("make", "what"), [(threading.Lock, "pickled"), (Unreadable, "unpickled")]
+    )
+    def test_a_result(self, processes, chunksize, make, what):
+        def func(item):
+            return make() if item in (1, 4) else item
+
+        results = list(processes.map(func, range(6), chunksize, return_exceptions=True))
+        assert [it for it in results if isinstance(it, int)] == [0, 2, 3, 5]
+        for index in 1, 4:
+            assert f"the result of item {index} could not be {what}" in str(results[index])
+
+    def test_a_function_that_cannot_be_unpickled_ends_the_map(self, processes):
+        held = Unreadable()
+        with pytest.raises(pickle.UnpicklingError, match="the function could not be unpickled"):
+            list(processes.map(lambda it: (it, held), range(100), return_exceptions=True))
+
+
+def dies_at_7(item):
+    if item == 7:
+        os._exit(5)
+    time.sleep(0.001)
+    return item
+
+
+class TestWorkersThatDie:
+    @pytest.mark.parametrize("chunksize", [None, 1, 9])
+    def test_cost_one_result(self, processes, chunksize):
+        results = list(processes.map(dies_at_7, range(60), chunksize, return_exceptions=True))
+        assert results[:7] + results[8:] == [*range(7), *range(8, 60)]
+        assert type(results[7]) is WorkerLostError
+        assert str(results[7]).startswith("item 7 = 7: its worker process died (exit code 5)")
+
+    def test_cost_one_result_out_of_order(self, processes):
+        results = processes.map_unordered(dies_at_7, range(60), return_exceptions=True)
+        whole = [it for it in results if isinstance(it, int)]
+        assert sorted(whole) == [it for it in range(60) if it != 7]
+
+    def test_cost_no_more_without_retries(self):
+        executor = MultiprocessingExecutor(1, retries=0)
+        results = list(executor.map(dies_at_7, range(20), 1, return_exceptions=True))
+        assert results[:7] + results[8:] == [*range(7), *range(8, 20)]
+        assert type(results[7]) is WorkerLostError
+
+    def test_one_after_the_other(self, processes):
+        def func(item):
+            if item % 20 == 7:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return item
+
+        results = list(processes.map(func, range(60), return_exceptions=True))
+        lost = [index for index, it in enumerate(results) if isinstance(it, WorkerLostError)]
+        assert lost == [7, 27, 47]
+
+
+def late_at_5(item):
+    time.sleep(600 if item in (5, 16) else 0)
+    return bad_at_3(item)
+
+
+@pytest.mark.parametrize("kind", [ThreadingExecutor, MultiprocessingExecutor])
+@pytest.mark.parametrize("chunksize", [None, 1, 9])
+def test_items_over_their_time(kind, chunksize):
+    executor = kind(2, timeout=1)
+    if kind is ThreadingExecutor:  # its threads cannot be ended: let them come to an end
+        gate = threading.Event()
+
+        def func(item):
+            if item in (5, 16):
+                gate.wait(60)
+            return bad_at_3(item)
+    else:
+        gate, func = threading.Event(), late_at_5
+    try:
+        results = list(executor.map(func, range(40), chunksize, return_exceptions=True))
+    finally:
+        gate.set()
+    late = [index for index, it in enumerate(results) if isinstance(it, TimeoutError)]
+    assert late == [5, 16]
+    assert str(results[5]) == "item 5 = 5 took longer than timeout=1.0 seconds"
+    others = [it for index, it in enumerate(results) if index not in late]
+    assert shape(others) == [it for index, it in enumerate(EXPECTED[:40]) if index not in late]
+
+
+def test_a_thread_that_was_given_up_runs_none_of_the_items_behind():
+    ran, gate = [], threading.Event()
+
+    def func(item):
+        if item == 2:
+            gate.wait(60)
+        ran.append(item)
+        return item
+
+    executor = ThreadingExecutor(1, timeout=0.2)
+    results = list(executor.map(func, range(8), 8, return_exceptions=True))
+    assert [type(it) for it in results].count(TimeoutError) == 1
+    gate.set()
+    list(executor.map(abs, range(3)))
+    time.sleep(0.05)
+    assert sorted(it for it in ran if it != 2) == [0, 1, 3, 4, 5, 6, 7]
+
+
+def test_the_bar_counts_what_failed(executor, capsys):
+    pytest.importorskip("tqdm")
+    options = {"n_jobs": 2} if executor.n_jobs == 2 else {}
+    with type(executor)(progress="map", **options) as shown:
+        list(shown.map(bad_at_3, range(100), return_exceptions=True))
+    assert "100/100" in capsys.readouterr().err

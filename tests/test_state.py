@@ -1,0 +1,209 @@
+"""The map's state machine: events in, what to do next out; no processes, threads or clock."""
+
+import pytest
+
+from phylozoo_parallel import WorkerLostError
+from phylozoo_parallel._chunk import Chunk
+from phylozoo_parallel._engines.base import WorkersLost
+from phylozoo_parallel._map.chunking import Measured
+from phylozoo_parallel._map.state import FRUITLESS, PILE, Failed, Read, State
+from phylozoo_parallel._options import Options
+from phylozoo_parallel._shipping.board import Progress
+
+pytestmark = pytest.mark.core
+
+
+def state(total=100, workers=2, **options):
+    given = {"chunksize": 5, "retries": 1, "timeout": None, "progress": False, **options}
+    return State(Options(**given), total, workers, 2 * workers, Measured())
+
+
+def sent(it):
+    """Have the next chunk read and sent, as the loop would."""
+    step = it.todo()
+    if isinstance(step, Read):
+        items = list(range(it.read, it.read + step.size))
+        step = it.took(items, 0.0, over=False, error=None)
+    it.sending(step)
+    return step
+
+
+def came(it, chunk, done=None):
+    """Have a chunk come back with results."""
+    it.flying.remove(chunk)
+    it.came(chunk, len(chunk.items) if done is None else done)
+
+
+def lost(it, chunk, progress=None, codes=None):
+    """Have a chunk lost with its worker."""
+    it.flying.remove(chunk)
+    chunk.progress = progress
+    it.lost(chunk, WorkersLost({9: "exit code 3"} if codes is None else codes, {}))
+
+
+class TestSending:
+    def test_reads_for_one_chunk_after_the_other_until_the_window_is_full(self):
+        it = state()
+        chunks = [sent(it) for _ in range(4)]
+        assert [(chunk.first, len(chunk.items)) for chunk in chunks] == [
+            (0, 5),
+            (5, 5),
+            (10, 5),
+            (15, 5),
+        ]
+        assert it.todo() is None
+        came(it, chunks[2])
+        assert it.todo() == Read(5, float("inf"))
+
+    def test_ends_with_the_input(self):
+        it = state()
+        it.sending(it.took([0, 1], 0.0, over=True, error=None))
+        assert it.todo() is None
+
+    def test_pauses_while_too_much_is_piled_up_behind_a_slow_chunk(self):
+        it = state()
+        chunks = [sent(it) for _ in range(4)]
+        for chunk in chunks[1:]:
+            chunk.nbytes = PILE // 3 + 1
+            came(it, chunk)
+        assert it.todo() is None
+        came(it, chunks[0])
+        assert it.ready()
+        it.take()
+        it.handed_out(5)
+        it.take()
+        it.handed_out(5)
+        assert it.todo() is not None
+
+    def test_what_a_worker_hands_back_goes_first(self):
+        it = state(chunksize=None)
+        first = it.took([0], 0.0, over=False, error=None)
+        it.sending(first)
+        it.rest(Chunk(40, [40]))
+        assert it.todo().first == 40
+
+
+class TestHandingOut:
+    def test_in_order(self):
+        it = state()
+        chunks = [sent(it) for _ in range(3)]
+        came(it, chunks[1])
+        assert not it.ready()
+        came(it, chunks[0])
+        assert it.ready()
+        assert it.take() is chunks[0]
+        it.handed_out(5)
+        assert it.ready()
+        assert it.take() is chunks[1]
+
+    def test_as_they_are_ready(self):
+        it = state()
+        it.options = it.options._replace(ordered=False)
+        chunks = [sent(it) for _ in range(3)]
+        came(it, chunks[1])
+        assert it.ready()
+        assert it.take() is chunks[1]
+
+    def test_the_error_that_ends_the_map_comes_after_the_results_before_it(self):
+        for ordered in True, False:
+            it = state()
+            it.options = it.options._replace(ordered=ordered)
+            chunks = [sent(it) for _ in range(3)]
+            it.flying.remove(chunks[1])
+            it.fail(5, error := ValueError("bad"))
+            assert not it.ready()
+            assert it.todo() is None  # nothing new is begun
+            came(it, chunks[0])
+            assert it.ready()
+            assert it.take() is chunks[0]
+            it.handed_out(5)
+            came(it, chunks[2]) if ordered else None
+            assert it.ready()
+            assert it.take() == Failed(error, ends=True)
+
+    def test_an_error_of_the_input_comes_at_its_place(self):
+        it = state()
+        chunk = it.took([0, 1], 0.0, over=True, error=OSError("disk"))
+        it.sending(chunk)
+        came(it, chunk)
+        assert it.ready()
+        it.take()
+        it.handed_out(2)
+        assert it.ready()
+        assert type(it.take().error) is OSError
+
+    def test_an_error_that_stands_for_a_result_ends_nothing(self):
+        it = state(return_exceptions=True)
+        chunk = sent(it)
+        it.flying.remove(chunk)
+        it.fail(0, error := ValueError("bad"))
+        it.rest(Chunk(1, chunk.items[1:]))
+        assert it.ready()
+        assert it.take() == Failed(error, ends=False)
+        assert it.todo().first == 1
+
+
+class TestLoss:
+    def test_what_no_worker_had_begun_is_sent_again_first(self):
+        it = state()
+        chunks = [sent(it) for _ in range(4)]
+        lost(it, chunks[2])
+        lost(it, chunks[1])
+        assert [it.todo().first, it.todo().first] == [5, 10]
+
+    def test_the_items_of_the_dead_worker_one_at_a_time(self):
+        it = state()
+        chunk = sent(it)
+        lost(it, chunk, Progress(9, 2, 1, 1.0))
+        assert [sent(it).items for _ in range(3)] == [[0, 1], [2], [3, 4]]
+
+    def test_a_death_too_many_ends_the_map_with_the_item(self):
+        it = state(retries=0)
+        chunk = sent(it)
+        lost(it, chunk, Progress(9, 0, 1, 1.0))
+        assert it.ready()
+        failed = it.take()
+        assert failed.ends
+        assert type(failed.error) is WorkerLostError
+        assert str(failed.error).startswith("item 0 = 0: its worker process died (exit code 3)")
+
+    def test_one_chunk_at_a_time_where_nobody_can_tell_who_died(self):
+        it = state()
+        chunks = [sent(it) for _ in range(2)]
+        for chunk in chunks:
+            it.flying.remove(chunk)
+            chunk.progress = Progress(0, 0, 0, 0.0)
+            it.lost(chunk, WorkersLost(None, {}))
+        sent(it)
+        assert it.todo() is None
+
+    def test_workers_that_die_before_they_begin_end_the_map_in_time(self):
+        it = state()
+        for _ in range(FRUITLESS + 2):
+            assert not it.ready()
+            lost(it, sent(it))
+        assert it.ready()
+        assert "no worker lived long enough to begin with item 0" in str(it.take().error)
+
+
+def test_a_thread_over_its_time_is_given_up_with_its_item():
+    it = state(timeout=1.0, return_exceptions=True)
+    chunk = sent(it)
+    it.flying.remove(chunk)
+    it.late(chunk, Progress(0, 2, 1, 1.0))
+    it.came(chunk, 2)
+    again = it.todo()
+    assert (again.first, again.items) == (3, [3, 4])
+    assert it.take() is chunk
+    it.handed_out(2)
+    assert it.ready()
+    assert str(it.take().error) == "item 2 = 2 took longer than timeout=1.0 seconds"
+
+
+def test_counts_what_is_done():
+    it = state(return_exceptions=True)
+    chunks = [sent(it) for _ in range(2)]
+    came(it, chunks[0])
+    it.flying.remove(chunks[1])
+    it.fail(5, ValueError())
+    assert it.done == 6
