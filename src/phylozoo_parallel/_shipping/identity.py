@@ -57,7 +57,7 @@ def importable(obj: Any) -> bool:
 def state_of(obj: Any) -> dict[str, Any]:
     """Return an object's attributes, without asking the object: it may answer for another."""
     state = {}
-    for name, slot in _slots_of(type(obj)):
+    for name, slot in slots_of(type(obj)):
         with suppress(AttributeError):  # not set
             state[name] = slot.__get__(obj)
     with suppress(AttributeError):
@@ -65,7 +65,8 @@ def state_of(obj: Any) -> dict[str, Any]:
     return state
 
 
-def _slots_of(kind: type) -> list[tuple[str, Any]]:
+def slots_of(kind: type) -> list[tuple[str, Any]]:
+    """Return the slots of a type, its bases' too, each with its name."""
     found = _slots.get(kind)
     if found is None:
         found = _slots[kind] = [
