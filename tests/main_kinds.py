@@ -761,10 +761,10 @@ WORKS = {
             assert Meta.made == ["Base", "Colour"]
     """,
     "enumerations and flags: newer ones": """
-        import enum, functools, sys
+        import enum, sys
         class Op(enum.Enum):
-            ADD = functools.partial(lambda a, b: a + b)
-            def __call__(self, *a): return self.value(*a)
+            ADD = [lambda a, b: a + b]
+            def __call__(self, *a): return self.value[0](*a)
         class Kind(str, enum.Enum):
             _ignore_ = ["k"]
             for k in "ab": vars()[k.upper()] = k
@@ -806,6 +806,12 @@ WORKS = {
             @still
             def s(i): return i
         def f(i): return Tree.label, Tree().n, vars(Tree)["n"].unit, Tree.n.__doc__, Tree.c(i), Tree.s(i), type(vars(Tree)["s"]).__name__
+    """,
+    "modules: what cannot travel and is a module's": """
+        import logging
+        from logging import _lock, lastResort
+        def f(i):
+            with _lock: return _lock is logging._lock, lastResort is logging.lastResort
     """,
     "modules: made by hand": """
         import types
@@ -891,6 +897,10 @@ WORKS = {
         def f(i, default=MISSING): return default is dataclasses.MISSING, MISSING is dataclasses.MISSING, KW_ONLY is dataclasses.KW_ONLY, nothing is __import__("functools")._initial_missing
         def check(ex):
             assert next(ex.map(lambda i: i is MISSING, [MISSING]))
+    """,
+    "sentinels, singletons: very many": """
+        things = [object() for _ in range(20_000)]
+        def f(i): return len(things), len(set(things)), things[0] is things[-1]
     """,
     "sentinels, singletons: among items and results": """
         MISSING = object()

@@ -295,6 +295,11 @@ def by_name_only(obj: Any, plain: Plain) -> Any:
     return NotImplemented
 
 
+def of_a_module(obj: Any, plain: Plain) -> Any:
+    """Ship what cannot travel, as a lock, by the name that a module has for it."""
+    return identity.held_by_module(obj) or plain(obj)
+
+
 def iterator(obj: Any, plain: Plain) -> Any:
     """Where it stands; from Python 3.14 on it cannot be told."""
     with warnings.catch_warnings():
