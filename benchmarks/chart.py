@@ -1,5 +1,10 @@
 """One chart of all ratios, for the documentation."""
 
+import io
+import re
+import textwrap
+from pathlib import Path
+
 import matplotlib
 
 matplotlib.use("svg")
@@ -10,7 +15,40 @@ from matplotlib.lines import Line2D
 from benchmarks.report import ratios
 from benchmarks.rows import FLOOR
 
-GREY = "#555555"
+PAPER, INK, SOFT, LINE = "#fefefe", "#1d2733", "#52606d", "#d5dae0"
+DARK = {PAPER: "#14181e", INK: "#e6e9ee", SOFT: "#a9b4c0", LINE: "#3a434d"}
+"""What stands for each of them where the system asks for dark pages."""
+
+COLOURS = [
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#b58900",
+    "#56a0d3",
+    "#7f7f7f",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#17a2b8",
+    "#6b8e23",
+]
+STYLES = list(zip("osD^vPX*<>hp", COLOURS, strict=True))
+"""Shapes and colours of the rivals: the shape alone tells them apart."""
+
+
+def points(rows, results):
+    """Return [(row, [(rival, ratio, target)])], rows without a point left out."""
+    found = []
+    for row in rows:
+        there = [
+            (rival, ratio, target)
+            for ours, rival, _, _, ratio, target in ratios(row, results[row.name])
+            if ours != "ours from config" and rival != FLOOR
+        ]
+        if there:
+            found.append((row, there))
+    return found
 
 
 def draw(file, rows, results):
@@ -26,34 +64,64 @@ def draw(file, rows, results):
     results : dict of str to dict
         What was measured, by the name of the row.
     """
-    lines = [row for row in rows if "seconds" in results[row.name]]
-    points = [
-        (height, rival, ratio, target)
-        for height, row in enumerate(lines)
-        for ours, rival, _, _, ratio, target in ratios(row, results[row.name])
-        if ours == "ours" and rival != FLOOR
-    ]
-    names = list(dict.fromkeys(rival for _, rival, _, _ in points))
-    colours = dict(zip(names, pyplot.get_cmap("tab10").colors, strict=False))
-    style = {"svg.fonttype": "none", "svg.hashsalt": "phylozoo-parallel", "font.size": 10}
+    lines = points(rows, results)
+    names = list(dict.fromkeys(rival for _, there in lines for rival, _, _ in there))
+    styles = dict(zip(names, STYLES, strict=False))
+    lanes = [max(2, len(there)) for _, there in lines]
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "phylozoo-parallel",
+        "font.size": 10,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": SOFT,
+        "ytick.color": INK,
+        "axes.edgecolor": SOFT,
+    }
     with pyplot.rc_context(style):
-        figure, axes = pyplot.subplots(figsize=(9, 1.6 + 0.36 * len(lines)), layout="constrained")
-        axes.axvline(1, color=GREY, linewidth=1)
-        for height, rival, ratio, target in points:
-            axes.plot(ratio, height, "o", color=colours[rival])
-            if target:
-                axes.plot(target, height, "|", color=colours[rival], markersize=14)
+        height = 1.8 + 0.17 * sum(lanes) + 0.1 * len(lines)
+        figure, axes = pyplot.subplots(figsize=(9, height), layout="constrained", facecolor=PAPER)
+        axes.set_facecolor(PAPER)
+        axes.axvline(1, color=SOFT, linewidth=1)
+        middles, top = [], 0.0
+        for (_, there), wide in zip(lines, lanes, strict=True):
+            middles.append(top + (wide - 1) / 2)
+            # Every point has a lane of its own: none hides another.
+            first = middles[-1] - (len(there) - 1) / 2
+            for lane, (rival, ratio, target) in enumerate(there):
+                shape, colour = styles[rival]
+                axes.plot(ratio, first + lane, shape, color=colour, markersize=6)
+                if target:
+                    axes.plot(target, first + lane, "|", color=colour, markersize=11)
+            top += wide + 0.6
+            axes.axhline(top - 0.8, color=LINE, linewidth=0.8)
+        axes.set_ylim(top - 0.8, -0.8)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("our time / theirs: left of 1, phylozoo-parallel is faster")
-        axes.set_yticks(range(len(lines)), [row.name for row in lines])
-        axes.invert_yaxis()
-        axes.grid(axis="x", color="#dddddd")
+        axes.set_yticks(middles, [textwrap.fill(row.what, 44) for row, _ in lines])
+        axes.tick_params(axis="y", labelsize=8, length=0)
+        axes.grid(axis="x", color=LINE)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(left=False)
-        key = [Line2D([], [], color=colours[name], marker="o", ls="", label=name) for name in names]
-        key.append(Line2D([], [], color=GREY, marker="|", ls="", markersize=14, label="target"))
+        key = [
+            Line2D([], [], color=colour, marker=shape, ls="", label=name)
+            for name, (shape, colour) in styles.items()
+        ]
+        key.append(Line2D([], [], color=SOFT, marker="|", ls="", markersize=11, label="target"))
         figure.legend(handles=key, loc="outside upper center", ncols=5, frameon=False)
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
     pyplot.close(figure)
+    Path(file).write_text(light_and_dark(drawn.getvalue()), encoding="utf-8")
+
+
+def light_and_dark(svg):
+    """Let the picture follow what the system asks for."""
+    rules = "".join(
+        f'[style*="{what}: {light}"] {{ {what}: {dark} !important }}\n'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme: dark) {{\n{rules}}}</style>\n"
+    return re.sub(r"(<svg [^>]*>\n)", lambda found: found[1] + style, svg, count=1)

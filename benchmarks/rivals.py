@@ -24,6 +24,7 @@ from loky import get_reusable_executor
 from phylozoo_parallel import ParallelConfig
 
 WORKERS = 2
+EXAMPLE = Path(__file__).parents[1] / "examples" / "bootstrap_splits.py"
 KINDS = {"processes": "multiprocessing", "threads": "threading"}
 
 closing = ExitStack()
@@ -113,6 +114,25 @@ def ideal(workers):
     def run(func, items):
         time.sleep(max(items) * -(-len(items) // workers))
         return items
+
+    return run
+
+
+def loop():
+    """Work in this process, one item after the other: what parallel work has to be better than."""
+    return map
+
+
+def example(backend):
+    """Run the README's first command, with that many replicates, from nothing to its table."""
+    command = [sys.executable, str(EXAMPLE), "--backend", backend, "--workers", str(WORKERS)]
+
+    def run(func, items):
+        options = [[*command, "--replicates", str(replicates)] for replicates in items]
+        return [
+            subprocess.check_output(line, text=True, stderr=subprocess.DEVNULL, timeout=120)
+            for line in options
+        ]
 
     return run
 

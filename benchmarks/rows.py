@@ -1,51 +1,9 @@
 """The rows of the benchmark. A new one is an entry of :data:`ROWS`."""
 
-import math
-import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from benchmarks import floor, floor_cold_start, floor_tiny, memory, rivals, work
-
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Work that several candidates do in turn against the clock."""
-
-    name: str
-    what: str
-    make: Callable[[int], Any]
-    """Makes the input of that size, before the clock starts."""
-    run: Callable[[Map, Any], Any]
-    """What is timed: does the work with a candidate's map, and returns the results."""
-    candidates: dict[str, Callable[[], Map]]
-    """Opens each candidate; see `rivals`. The names of ours begin with "ours"."""
-    targets: dict[str, float]
-    """The largest ratio, of our time to the rival's, that is good enough."""
-    size: int
-    quick: int
-    repeat: int
-    before: Callable[[Map, Any], None] | None = None
-    """Comes before every run, untimed."""
-
-
-@dataclass(frozen=True)
-class MemoryRow:
-    """Work that we do alone, for how much memory it takes."""
-
-    name: str
-    what: str
-    run: Callable[[int], dict[str, float]]
-    """Does the work of that size, and returns megabytes by the name of the figure."""
-    targets: dict[str, float]
-    """The most megabytes that are good enough."""
-    size: int
-    quick: int
-
+from benchmarks import floor, floor_cold_start, floor_tiny, inputs, memory, rivals, work
+from benchmarks.row import MemoryRow, Row
 
 PROCESSES = {
     "ours": partial(rivals.ours, "processes"),
@@ -93,30 +51,16 @@ def raise_in_an_item(map, items):
     raise AssertionError("nothing was raised")
 
 
-def log_normal(size):
-    chance = random.Random(1)
-    return [0.0015 * math.exp(chance.gauss(0, 1.2)) for _ in range(size)]
-
-
-def arrays(size):
-    import numpy
-
-    return [numpy.full(250_000, float(index)) for index in range(size)]
-
-
-def long_array(size):
-    import numpy
-
-    return numpy.arange(float(size))
-
-
 FLOOR = "bare joblib"
 """The same work through ``joblib.Parallel`` with nothing around it; see the ``floor_*`` scripts."""
+
+LOOP = "plain loop"
+"""The same work in one process, without any workers."""
 
 UNEVEN = {
     "run": listed(work.spin),
     "candidates": those(PROCESSES, "ours", "PhyloZoo", "joblib", "ProcessPoolExecutor", "mpire")
-    | {FLOOR: floor.bare},
+    | {FLOOR: floor.bare, LOOP: rivals.loop},
     "targets": {"joblib": 1.0, "PhyloZoo": 0.95, FLOOR: 1.1},
     "size": 400,
     "quick": 20,
@@ -131,7 +75,7 @@ ALL = [
         run=listed(work.square),
         candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib")
         | IN_CHUNKS
-        | {FLOOR: floor_tiny.slices},
+        | {FLOOR: floor_tiny.slices, LOOP: rivals.loop},
         targets={"PhyloZoo": 0.9, "joblib": 0.06, FLOOR: 1.1},
         size=200_000,
         quick=2_000,
@@ -156,7 +100,7 @@ ALL = [
         "x*x over a list of 200,000, threads",
         make=lambda size: list(range(size)),
         run=listed(work.square),
-        candidates=those(THREADS, "ours", "PhyloZoo", "joblib"),
+        candidates=those(THREADS, "ours", "PhyloZoo", "joblib") | {LOOP: rivals.loop},
         targets={"PhyloZoo": 0.01},
         size=200_000,
         quick=500,
@@ -167,7 +111,7 @@ ALL = [
         "a map of 2 trivial items, processes",
         make=lambda size: list(range(size)),
         run=listed(work.square),
-        candidates=PROCESSES | {FLOOR: floor.bare},
+        candidates=PROCESSES | {FLOOR: floor.bare, LOOP: rivals.loop},
         targets={"joblib": 0.1, "loky": 1.0, FLOOR: 1.1},
         size=2,
         quick=2,
@@ -199,19 +143,19 @@ ALL = [
     Row(
         "lognormal-falling",
         "400 items of log-normal costs (sigma 1.2), the dearest first, processes",
-        make=lambda size: sorted(log_normal(size), reverse=True),
+        make=lambda size: sorted(inputs.log_normal(size), reverse=True),
         **UNEVEN,
     ),
     Row(
         "lognormal-rising",
         "400 items of log-normal costs (sigma 1.2), the dearest last, processes",
-        make=lambda size: sorted(log_normal(size)),
+        make=lambda size: sorted(inputs.log_normal(size)),
         **UNEVEN,
     ),
     Row(
         "lognormal-shuffled",
         "400 items of log-normal costs (sigma 1.2), in any order, processes",
-        make=log_normal,
+        make=inputs.log_normal,
         **UNEVEN,
     ),
     Row(
@@ -256,7 +200,7 @@ ALL = [
     Row(
         "captured-array",
         "partial(f, array of 128 MB) over 64 items, processes",
-        make=long_array,
+        make=inputs.long_array,
         run=captured,
         candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib", "mpire"),
         targets={"PhyloZoo": 0.03, "joblib": 1.0},
@@ -267,7 +211,7 @@ ALL = [
     Row(
         "array-items",
         "200 arrays of 2 MB, results as large, processes",
-        make=arrays,
+        make=inputs.arrays,
         run=listed(work.double),
         candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib", "ProcessPoolExecutor", "mpire"),
         targets={"PhyloZoo": 1.0},
@@ -316,6 +260,42 @@ ALL = [
         size=2,
         quick=2,
         repeat=15,
+    ),
+    Row(
+        "first-command",
+        "the README's first command, from nothing to its table, processes",
+        make=lambda size: [size],
+        run=listed(work.bootstrap),
+        candidates={
+            "ours": partial(rivals.example, "multiprocessing"),
+            LOOP: partial(rivals.example, "sequential"),
+        },
+        targets={LOOP: 0.9},
+        size=2_000,
+        quick=5,
+        repeat=5,
+    ),
+    Row(
+        "physquirrel",
+        "networks of 100 bootstrap replicates with physquirrel, processes that are up",
+        make=inputs.bootstrapped,
+        run=listed(work.network),
+        candidates=those(PROCESSES, "ours", "PhyloZoo") | {LOOP: rivals.loop},
+        targets={LOOP: 0.6, "PhyloZoo": 1.0},
+        size=100,
+        quick=2,
+        repeat=3,
+    ),
+    Row(
+        "worth-it",
+        "100 items of 1 ms, processes that are up",
+        make=lambda size: [0.001] * size,
+        run=listed(work.spin),
+        candidates=those(PROCESSES, "ours", "PhyloZoo", "joblib") | {LOOP: rivals.loop},
+        targets={LOOP: 0.65},
+        size=100,
+        quick=10,
+        repeat=50,
     ),
     MemoryRow(
         "stream-memory",

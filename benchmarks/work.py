@@ -3,6 +3,8 @@
 import os
 import time
 
+from benchmarks import rivals
+
 
 def square(x):
     return x * x
@@ -35,6 +37,22 @@ def pick(container, key):
 
 def double(array):
     return array * 2
+
+
+def bootstrap(replicates):
+    """Do what the README's first command does, in one process."""
+    return rivals.example("sequential")(None, [replicates])[0]
+
+
+def network(alignment):
+    """Infer a network with physquirrel; return its splits, in one order for all processes."""
+    from phylozoo.core.network.sdnetwork.derivations import induced_splits
+    from physquirrel import squirrel_from_msa
+
+    splits = induced_splits(squirrel_from_msa(alignment)).splits
+    return "; ".join(
+        sorted(min("".join(sorted(side)) for side in (s.set1, s.set2)) for s in splits)
+    )
 
 
 def echo(x):

@@ -16,19 +16,25 @@ table depends on the seed alone and not on the backend or the number of workers.
 
     python examples/bootstrap_splits.py                             a simulated alignment
     python examples/bootstrap_splits.py my.fasta --replicates 1000 --workers 4
+    python examples/bootstrap_splits.py my.fasta --plot tree.svg
 
-Needs PhyloZoo.
+The table goes to standard output. What the workers gained goes to standard error: the time of one
+process, estimated from a few replicates, beside the time that was taken, start of the workers
+included. Needs PhyloZoo; tqdm for the bar, and Matplotlib for --plot.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +44,9 @@ from phylozoo.utils.parallel import ParallelBackend, ParallelConfig
 
 PAIRINGS = np.array([[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 1, 2]])
 """The three splits of a quartet, as positions in it: the first two | the last two."""
+
+PROTEIN_ALONE = re.compile("[EFIJLOPQZ]", re.IGNORECASE)
+"""Letters for amino acids that do not stand for any nucleotides."""
 
 TIE = 1e-12
 """Sums of distances closer than this are equal: rounding alone tells them apart."""
@@ -62,7 +71,7 @@ def quartet_supports(
     if parallel is None:
         parallel = ParallelConfig()
     taxa = alignment.taxa_order
-    quartets = np.array(list(combinations(range(len(taxa)), 4)))
+    quartets = all_quartets(alignment)
     run = partial(replicate, alignment.coded_array, taxa, quartets)
     seeds = np.random.SeedSequence(seed).spawn(replicates)
 
@@ -72,6 +81,11 @@ def quartet_supports(
         counts += split == [[0], [1], [2]]
         undefined += lost
     return Supports(taxa, quartets, counts, undefined)
+
+
+def all_quartets(alignment: MSA) -> np.ndarray:
+    """Return four positions in the alignment's taxa for each quartet, rising."""
+    return np.array(list(combinations(range(len(alignment.taxa_order)), 4)))
 
 
 def replicate(
@@ -115,6 +129,9 @@ def read_alignment(path: str) -> MSA:
     table = str.maketrans("Uu", "Tt")
     text = "\n".join(line if line.startswith(">") else line.translate(table) for line in lines)
     alignment = MSA.from_string(text, format="fasta")
+    for line in lines:
+        if not line.startswith(">") and (found := PROTEIN_ALONE.search(line)):
+            raise ValueError(f"it has to be DNA or RNA, and {found[0]!r} is an amino acid")
     if len(alignment) < len(names):  # PhyloZoo passes over names without a sequence
         empty = next(name for name in names if name not in alignment)
         raise ValueError(f"there is no sequence under the name {empty!r}")
@@ -123,7 +140,19 @@ def read_alignment(path: str) -> MSA:
     return alignment
 
 
-def simulated_alignment(seed: int, taxa: int = 12, length: int = 1000) -> MSA:
+def estimated_seconds(alignment: MSA, replicates: int, seed: int) -> tuple[float, int]:
+    """Estimate the time of all replicates in one process; tell how many were run for it."""
+    run = partial(replicate, alignment.coded_array, alignment.taxa_order, all_quartets(alignment))
+    seconds: list[float] = []
+    run(np.random.SeedSequence(seed))  # the first call also loads and compiles
+    while len(seconds) < 5 or (sum(seconds) < 0.2 and len(seconds) < 20):
+        start = time.perf_counter()
+        run(np.random.SeedSequence(seed, spawn_key=(len(seconds),)))
+        seconds.append(time.perf_counter() - start)
+    return median(seconds) * replicates, len(seconds)
+
+
+def simulated_alignment(seed: int, taxa: int = 30, length: int = 4000) -> MSA:
     """Simulate an alignment by the Jukes-Cantor model along a random tree."""
     rng = np.random.default_rng(seed)
 
@@ -144,6 +173,10 @@ def table(supports: Supports, replicates: int, rows: int) -> Iterator[str]:
     """Write the best supported splits, `rows` of them (0: all), as the lines of a table."""
     taxa, quartets, counts, undefined = supports
     best = counts.max(axis=0)
+    yield (
+        "support: the proportion of bootstrap replicates in which Jukes-Cantor distances and the "
+        "four-point condition give the split"
+    )
     yield (
         f"{len(quartets)} quartets, {replicates} replicates; the best split has support 0.95 or "
         f"more in {np.sum(best >= 0.95 * replicates)} quartets, less than 0.5 in "
@@ -175,15 +208,15 @@ def at_least(smallest: int, text: str) -> int:
     return int(text)
 
 
-def main() -> int:
-    """Run from the command line."""
+def arguments() -> argparse.ArgumentParser:
+    """Say what the command line takes."""
     parser = argparse.ArgumentParser(description="Bootstrap support of quartet splits.")
     parser.add_argument(
         "alignment", nargs="?", help="a FASTA file of aligned DNA or RNA (default: simulate one)"
     )
     count = partial(at_least, 1)
     natural = partial(at_least, 0)
-    parser.add_argument("--replicates", type=count, default=500, help="(default: 500)")
+    parser.add_argument("--replicates", type=count, default=2000, help="(default: 2000)")
     parser.add_argument(
         "--backend",
         choices=[backend.value for backend in ParallelBackend],
@@ -191,16 +224,44 @@ def main() -> int:
         help="(default: multiprocessing)",
     )
     parser.add_argument(
-        "--workers", type=count, help="(default: every core for processes, 1 for threads)"
+        "--workers",
+        type=lambda text: -1 if text == "-1" else at_least(1, text),
+        help="-1 is every core (default: every core for processes, 1 for threads)",
     )
     parser.add_argument("--seed", type=natural, default=1, help="(default: 1)")
     parser.add_argument(
         "--rows", type=natural, default=20, help="splits to show, 0 for all (default: 20)"
     )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the tree of the splits that most replicates give"
+    )
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="a bar that counts replicates (default: in a terminal)",
+    )
+    return parser
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = arguments()
     options = parser.parse_args()
+    if options.progress is None:
+        options.progress = sys.stderr.isatty() and find_spec("tqdm") is not None
+    try:
+        parallel = ParallelConfig(
+            options.backend, options.workers, progress="replicates" if options.progress else False
+        )
+        if options.plot:
+            from quartet_tree import check_plot, plot_tree
+
+            check_plot(options.plot)
+    except (ImportError, ValueError) as error:
+        parser.error(str(error))
 
     if options.alignment is None:
-        source = "simulated alignment"
+        source = f"an alignment simulated by the Jukes-Cantor model (seed {options.seed})"
         alignment = simulated_alignment(options.seed)
     else:
         source = options.alignment
@@ -211,19 +272,44 @@ def main() -> int:
             print(f"{parser.prog}: cannot use {source}: {reason}", file=sys.stderr)
             return 2
 
-    parallel = ParallelConfig(options.backend, n_jobs=options.workers)
-    start = time.perf_counter()
-    supports = quartet_supports(alignment, options.replicates, options.seed, parallel)
-    seconds = time.perf_counter() - start
-
     unknown = np.mean(alignment.coded_array < 0)
     print(
         f"{source}: {len(alignment)} taxa, {alignment.sequence_length} sites, "
-        f"{unknown:.1%} gaps and ambiguous characters"
+        f"{unknown:.1%} gaps and ambiguous characters",
+        flush=True,
     )
+    alone, tried = estimated_seconds(alignment, options.replicates, options.seed)
+    print(
+        f"one process: about {alone:.1f} s for {options.replicates} replicates, estimated "
+        f"from {tried} of them",
+        file=sys.stderr,
+    )
+    start = time.perf_counter()
+    supports = quartet_supports(alignment, options.replicates, options.seed, parallel)
+    seconds = time.perf_counter() - start
     print("\n".join(table(supports, options.replicates, options.rows)))
-    print(f"{seconds:.1f} s with {parallel}", file=sys.stderr)
+    print(gained(parallel, alone, seconds), file=sys.stderr)
+    if options.plot:
+        try:
+            plot_tree(options.plot, supports, options.replicates)
+        except OSError as error:
+            print(f"{parser.prog}: cannot write {options.plot}: {error.strerror}", file=sys.stderr)
+            return 2
     return 0
+
+
+def gained(parallel: ParallelConfig, alone: float, seconds: float) -> str:
+    """Say how long it took, and what the workers were good for."""
+    if parallel.backend == ParallelBackend.SEQUENTIAL:
+        return f"one process: {seconds:.1f} s"
+    workers = parallel.get_executor().n_jobs
+    kind = "thread" if parallel.backend == ParallelBackend.THREADING else "process"
+    ending = "" if workers == 1 else "s" if kind == "thread" else "es"
+    told = (
+        f"{workers} worker {kind}{ending}: {seconds:.1f} s with their start, "
+        f"{alone / seconds:.1f} times as fast"
+    )
+    return told if alone > seconds else f"{told}: too little work for workers to pay off"
 
 
 if __name__ == "__main__":

@@ -112,12 +112,16 @@ def run_python(*args, timeout=60, stdin=""):
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGABRT)  # prints the stack of every thread
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                process.send_signal(signal.SIGABRT)  # prints the stack of every thread
             with contextlib.suppress(subprocess.TimeoutExpired):  # nobody reads its stderr
                 process.wait(10)
             status = f"none within {timeout} s"
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # whatever it left behind
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)  # whatever it left behind
         texts = []
         for file in out, err:
             file.seek(0)

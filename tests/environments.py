@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "interface.md"
-LOWEST = "0.4.2"
+LOWEST = re.findall(r'"phylozoo>=([\d.]+)"', (ROOT / "pyproject.toml").read_text("utf-8"))[0]
 """The oldest PhyloZoo that is supported."""
 
 

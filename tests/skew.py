@@ -14,14 +14,17 @@ import multiprocessing.queues
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 SPECIAL = {
+    "ensure_running": r"(?m)^ensure_running(?= =)|(?<=[ (]resource_tracker\.)ensure_running\b",
+    "n_jobs": r"(?<=self\.)n_jobs\b|(?<=self\.parallel\.)n_jobs\b",
     "shutdown": r"(?<=flags\.)shutdown\b(?!\()|(?<=self\.)shutdown\b(?! ?\()",
     "submit": r"(?<=backend\.)submit\b|def submit(?=\(self, func, callback)",
+    "terminate": r"(?<=_workers\.)terminate\b|(?<=def )terminate(?=\(self, kill_workers)",
 }
-"""Names that the standard library knows too: only those of joblib's and loky's own are meant."""
+"""Names that the standard library or joblib's users know too: the attribute inside is meant."""
 
 
 def package(name: str) -> Path:
@@ -83,7 +86,7 @@ def renamed(home: Path, name: str) -> None:
     """
     joblib = copy_joblib(home)
     if name.startswith("joblib."):
-        found = sum(_move(joblib, name))
+        found = _move(joblib, name)
     else:
         _own_queues(joblib / "externals" / "loky" / "backend")
         pattern = re.compile(SPECIAL.get(name, rf"(?<![\w.-]){name}\b|(?<=\.){name}\b"))
@@ -100,17 +103,21 @@ def _own_queues(backend: Path) -> None:
     edit(backend, lambda it: it.replace("from multiprocessing.queues", "from .own_queues"))
 
 
-def _move(joblib: Path, module: str) -> Iterator[int]:
-    """Give another name to a module."""
+def _move(joblib: Path, module: str) -> int:
+    """Give another name to a module, and tell how many others import it."""
     *packages, name = module.split(".")[1:]
     place = joblib.joinpath(*packages, name)
     new = f"{name}_renamed"
     if place.is_dir():
         place.rename(place.with_name(new))
     else:
-        place.with_suffix(".py").rename(place.with_name(new + ".py"))
-    before = r"(?<=from \.)|(?<=import )|(?<=\.)" + "".join(rf"|(?<={it}\.)" for it in packages)
-    yield edit(joblib, lambda text: re.sub(rf"({before})\b{name}\b(?=[. \n])", new, text))
+        place.with_suffix(".py").rename(place.with_name(f"{new}.py"))
+
+    def moved(line: re.Match[str]) -> str:
+        path = re.sub(rf"(?<=\.){name}\b", new, line[1])
+        return path + re.sub(rf"\b{name}\b", f"{new} as {name}", line[2])
+
+    return edit(joblib, lambda text: re.sub(r"(?m)^(\s*from \.[\w.]*)( import .*)$", moved, text))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The benchmark runs: every row once, at a tiny size. What it measures is not tested."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-for needed in ("phylozoo.utils.exceptions", "mpire", "matplotlib", "numpy", "psutil"):
+for needed in (
+    "phylozoo.utils.exceptions",
+    "mpire",
+    "physquirrel",
+    "matplotlib",
+    "numpy",
+    "psutil",
+):
     pytest.importorskip(needed)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the memory rows need Linux")
+
+from benchmarks import chart  # noqa: E402
+from benchmarks.row import MemoryRow, Row  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,12 +64,61 @@ def test_the_table_has_every_row_and_tells_the_machine_and_the_versions(quick, l
     assert all(f"{name} " in versions for name in ("python", "phylozoo-parallel", "joblib"))
 
 
-def test_the_chart_is_an_svg_of_the_timed_rows(quick):
+def words(file):
+    """Return the text of a picture, without spaces: long lines are broken."""
+    return "".join("".join(ElementTree.parse(file).getroot().itertext()).split())
+
+
+def test_the_chart_names_the_timed_rows_in_words(quick):
     rows = json.loads(quick[1].read_text())["rows"]
-    text = "".join(ElementTree.parse(quick[2]).getroot().itertext())
-    assert {name for name in rows if name in text} == {
+    shown = words(quick[2])
+    assert {name for name, row in rows.items() if "".join(row["what"].split()) in shown} == {
         name for name, row in rows.items() if "seconds" in row
     }
+
+
+class TestChart:
+    """Drawn from figures that are made up: rivals that are equally fast, and rows without any."""
+
+    ROWS = [
+        Row("same", "all at once", None, None, {}, {"a": 0.9}, 1, 1, 1),
+        Row("none", "nobody to compare with", None, None, {}, {}, 1, 1, 1),
+        MemoryRow("memory", "for how much", None, {}, 1, 1),
+    ]
+    RESULTS = {
+        "same": {"seconds": {"ours": [1.0], "a": [1.0], "b": [1.0], "c": [1.0]}},
+        "none": {"seconds": {"ours": [1.0]}},
+        "memory": {"megabytes": {"parent": 3}},
+    }
+
+    @pytest.fixture
+    def drawn(self, tmp_path):
+        chart.draw(tmp_path / "ratios.svg", self.ROWS, self.RESULTS)
+        return tmp_path / "ratios.svg"
+
+    def test_rows_without_a_point_are_left_out(self, drawn):
+        shown = words(drawn)
+        assert "allatonce" in shown
+        assert "nobody" not in shown
+        assert "howmuch" not in shown
+
+    def test_equal_points_lie_side_by_side_and_differ_in_shape(self, drawn):
+        svg = drawn.read_text()
+        shapes = dict(re.findall(r'<path id="(m\w+)" d="([^"]*)"', svg))
+        marks = re.findall(r'<use xlink:href="#(m\w+)" x="([\d.]+)" y="([\d.]+)"', svg)
+        middle = [(shapes[name], y) for name, x, y in marks if marks.count((name, x, y)) == 1]
+        colours = {colour for _, colour in chart.STYLES[:3]}
+        placed = [(d, y) for d, y in middle if len(d) > 40]
+        assert len({y for _, y in placed}) >= 3
+        assert all(colour in svg for colour in colours)
+        assert len({shape for shape, _ in chart.STYLES}) == len(chart.STYLES)
+
+    def test_dark_where_the_system_asks_for_it(self, drawn):
+        svg = drawn.read_text()
+        assert "prefers-color-scheme: dark" in svg
+        for light, dark in chart.DARK.items():
+            assert svg.count(f"{light}") > 2, f"{light} is not used"
+            assert dark in svg
 
 
 def test_one_row_alone_with_so_many_repetitions(tmp_path):

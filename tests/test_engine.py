@@ -5,7 +5,6 @@ this module tells which one did. The names are in :mod:`phylozoo_parallel._loky.
 """
 
 import contextlib
-import fcntl
 import itertools
 import mmap
 import os
@@ -31,6 +30,7 @@ from joblib.parallel import (
     default_parallel_config,
     get_active_backend,
 )
+from systems import forks, needs_linux
 
 from phylozoo_parallel import (
     MultiprocessingExecutor,
@@ -336,6 +336,7 @@ class WithItems:
         return None
 
 
+@needs_linux("tells how much room a pipe has")
 class TestStraightToTheWorkers:
     """Tasks that fit into the pipe skip two of loky's threads."""
 
@@ -355,6 +356,8 @@ class TestStraightToTheWorkers:
             assert len(fed) < 10  # loky's own thread may be quicker
         assert set(mine) == {True}
         fed.clear()
+        import fcntl
+
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE)
         assert list(processes.map(len, [bytes(10_000)] * 4, 1)) == [10_000] * 4
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, direct.PIPE)
@@ -829,6 +832,7 @@ class TestManyAtOnce:
         assert list(processes.map(abs, range(5))) == list(range(5))
 
 
+@forks
 class TestFork:
     """A forked child gets workers of its own and leaves its parent's alone."""
 

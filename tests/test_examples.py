@@ -6,15 +6,26 @@ import re
 import runpy
 import subprocess
 import sys
+import textwrap
 from itertools import combinations, pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
 
+import joblib
 import pytest
 
 pytest.importorskip("phylozoo.utils.exceptions")
 np = pytest.importorskip("numpy")
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "bootstrap_splits.py"
+
+
+ESTIMATE = r"one process: about \d+\.\d s for \d+ replicates, estimated from \d+ of them\n"
+GAINED = (
+    r"(one process: \d+\.\d s|\d+ worker (process(es)?|threads?): \d+\.\d s with their start, "
+    r"\d+\.\d times as fast(: too little work for workers to pay off)?)\n"
+)
 
 
 def run(*arguments):
@@ -25,8 +36,8 @@ def run(*arguments):
 def output(*arguments):
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
-    # Nothing but the time on standard error: no warning, no traceback.
-    assert re.fullmatch(r"\d+\.\d s with ParallelConfig\(.*\)\n", done.stderr)
+    # Nothing but the times on standard error: no warning, no traceback, no bar in a file.
+    assert re.fullmatch(ESTIMATE + GAINED, done.stderr)
     return done.stdout
 
 
@@ -87,9 +98,12 @@ def test_the_seed_alone_decides(reference, backend, workers):
 
 
 def test_simulated_alignment(reference):
-    assert reference.startswith("simulated alignment: 12 taxa, 1000 sites")
+    assert reference.startswith(
+        "an alignment simulated by the Jukes-Cantor model (seed 1): 30 taxa, 4000 sites, "
+    )
+    assert "Jukes-Cantor distances and the four-point condition" in reference.splitlines()[1]
     table = rows(reference)
-    assert len({frozenset.union(*split) for split in table}) == math.comb(12, 4)
+    assert len({frozenset.union(*split) for split in table}) == math.comb(30, 4)
     counts = [count for _, count, _ in table.values()]
     assert all(one >= other for one, other in pairwise(counts))
     assert all(support == f"{count / 30:.3f}" for support, count, _ in table.values())
@@ -98,9 +112,9 @@ def test_simulated_alignment(reference):
 def test_another_seed_and_fewer_rows(reference):
     text = output("--replicates", 30, "--rows", 5, "--backend", "sequential", "--seed", 2)
     *lines, last = text.splitlines()
-    assert len(lines) == 3 + 5
+    assert len(lines) == 4 + 5
     assert re.fullmatch(r"\.\.\. and \d+ more splits \(--rows 0 shows all\)", last)
-    assert lines[1] != reference.splitlines()[1]
+    assert lines[2] != reference.splitlines()[2]
 
 
 def test_a_certain_split_has_support_one(tmp_path):
@@ -153,6 +167,7 @@ FASTA = {
     "lengths": (">A\nACGT\n>B\nACG\n>C\nACGT\n>D\nACGT\n", "same length"),
     "not FASTA": ("Dear reader,\n", "before first header"),
     "empty": ("", "No sequences found"),
+    "protein": (">A\nMKLV\n>B\nMKIV\n>C\nMRLV\n>D\nMKLI\n", "'L' is an amino acid"),
     "not text": (b"\xff\xfe\x00\x01", "decode"),
 }
 
@@ -183,10 +198,132 @@ def test_a_missing_file_ends_the_script_with_status_2(tmp_path):
     assert done.stderr == f"bootstrap_splits.py: cannot use {path}: No such file or directory\n"
 
 
-@pytest.mark.parametrize("option", [("--replicates", "0"), ("--workers", "0"), ("--seed", "x")])
+@pytest.mark.parametrize(
+    "option", [("--replicates", "0"), ("--workers", "0"), ("--workers", "-2"), ("--seed", "x")]
+)
 def test_a_wrong_option(main, monkeypatch, capsys, option):
     monkeypatch.setattr(sys, "argv", ["bootstrap_splits.py", *option])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
     assert f"argument {option[0]}: not a whole number from" in capsys.readouterr().err
+
+
+PETS = {"dog": "ACGT" * 20, "wolf": "ACGT" * 20, "cat": "CATG" * 20, "lynx": "CATG" * 20}
+
+
+def test_every_core(tmp_path):
+    path = write_fasta(tmp_path / "pets.fasta", PETS)
+    done = run(path, "--replicates", 9, "--workers", -1)
+    assert done.returncode == 0, done.stderr
+    assert f"{joblib.cpu_count()} worker process" in done.stderr
+
+
+def test_the_estimate_and_the_gain_are_those_of_the_clock(main, monkeypatch, capsys, tmp_path):
+    """The estimate is the median times the replicates, whatever the machine does meanwhile."""
+    path = write_fasta(tmp_path / "pets.fasta", PETS)
+    ticks = iter([0.0, 0.5] * 5 + [0.0, 10.0])  # half a second a replicate; ten for the map
+    monkeypatch.setitem(main.__globals__, "time", SimpleNamespace(perf_counter=ticks.__next__))
+    monkeypatch.setattr(
+        sys, "argv", [str(SCRIPT), str(path), "--backend", "threading", "--replicates", "100"]
+    )
+    assert main() == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "one process: about 50.0 s for 100 replicates, estimated from 5 of them",
+        "1 worker thread: 10.0 s with their start, 5.0 times as fast",
+    ]
+
+
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_the_bar(wanted, tmp_path):
+    """It is there when asked for, never when not, and else in a terminal alone."""
+    pytest.importorskip("tqdm")
+    path = write_fasta(tmp_path / "pets.fasta", PETS)
+    option = {True: ["--progress"], False: ["--no-progress"], None: []}[wanted]
+    done = run(path, "--replicates", 9, "--backend", "threading", *option)
+    assert done.returncode == 0, done.stderr
+    assert ("replicates: 100%" in done.stderr) is bool(wanted)
+
+
+def test_the_bar_in_a_terminal(tmp_path):
+    pytest.importorskip("tqdm")
+    pexpect = pytest.importorskip("pexpect")
+    path = write_fasta(tmp_path / "pets.fasta", PETS)
+    arguments = [str(SCRIPT), str(path), "--replicates", "9", "--backend", "threading"]
+    terminal = pexpect.spawn(sys.executable, arguments, timeout=60, encoding="utf-8")
+    terminal.expect("replicates: 100%")
+    terminal.expect("times as fast")
+    terminal.expect(pexpect.EOF)
+
+
+def test_a_bar_without_tqdm_is_one_line(main, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys, "argv", ["bootstrap_splits.py", "--progress"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "progress needs tqdm" in capsys.readouterr().err.splitlines()[-1]
+
+
+class TestPlot:
+    @pytest.fixture(autouse=True)
+    def _needed(self):
+        pytest.importorskip("matplotlib")
+
+    def test_the_tree_that_the_alignment_was_made_from(self, tmp_path):
+        """Its branches, with the support of the weakest, for an alignment without doubt."""
+        sites = np.random.default_rng(1).integers(0, 4, (1, 400)).repeat(6, axis=0)
+        for number, side in enumerate(([0, 1], [0, 1, 2], [4, 5])):
+            columns = slice(40 * number, 40 * number + 40)
+            sites[side, columns] = (sites[side, columns] + 1) % 4
+        sequences = {
+            name: "".join("ACGT"[site] for site in row)
+            for name, row in zip("ABCDEF", sites, strict=True)
+        }
+        path = write_fasta(tmp_path / "six.fasta", sequences)
+        picture = tmp_path / "tree.svg"
+        code = f"""
+            import sys
+            sys.path.insert(0, {str(SCRIPT.parent)!r})
+            from bootstrap_splits import quartet_supports, read_alignment
+            from quartet_tree import plot_tree, tree_splits
+            supports = quartet_supports(read_alignment({str(path)!r}), 50, 1)
+            print(sorted("".join(sorted(min(side, set("ABCDEF") - side, key=sorted)))
+                         for side in tree_splits(supports, 50)))
+            print(set(tree_splits(supports, 50).values()))
+            import matplotlib
+            matplotlib.rcParams["svg.fonttype"] = "none"
+            plot_tree({str(picture)!r}, supports, 50)
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == ["['AB', 'ABC', 'ABCD']", "{1.0}"]
+        words = "".join(ElementTree.parse(picture).getroot().itertext()).split()
+        assert set("ABCDEF") <= set(words)
+        assert words.count("1.00") == 3
+
+    def test_from_the_command_line(self, tmp_path):
+        path = write_fasta(tmp_path / "pets.fasta", PETS)
+        picture = tmp_path / "tree.png"
+        done = run(path, "--replicates", 9, "--backend", "sequential", "--plot", picture)
+        assert done.returncode == 0, done.stderr
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+    def test_a_kind_that_cannot_be_drawn_is_told_before_the_work(self, tmp_path):
+        done = run("--plot", tmp_path / "tree.xyz")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "tree.xyz': its name has to end as .eps" in done.stderr.splitlines()[-1]
+
+    def test_a_folder_that_is_not_there_is_one_line(self, tmp_path):
+        path = write_fasta(tmp_path / "pets.fasta", PETS)
+        picture = tmp_path / "nowhere" / "tree.png"
+        done = run(path, "--replicates", 9, "--backend", "sequential", "--plot", picture)
+        assert done.returncode == 2
+        last = done.stderr.splitlines()[-1]
+        assert last == f"bootstrap_splits.py: cannot write {picture}: No such file or directory"

@@ -12,6 +12,7 @@ from phylozoo_parallel import (
     PhyloZooValueError,
     ThreadingExecutor,
 )
+from phylozoo_parallel._map import limits
 from phylozoo_parallel._shipping import board
 
 
@@ -44,10 +45,10 @@ def _arrive(index):
     return SlowToArrive(index)
 
 
-def check(executor, func, items, expected):
+def check(executor, func, items, expected, what=" took longer than timeout=2.0 seconds$"):
     begin = time.monotonic()
     got = []
-    with pytest.raises(TimeoutError, match=r"^item 30 = .* took longer than timeout=2.0"):
+    with pytest.raises(TimeoutError, match=f"^item 30 = .*{what}"):
         got.extend(executor.map(func, items))
     assert time.monotonic() - begin < 30  # and not ten minutes
     assert [getattr(result, "index", result) for result in got] == expected
@@ -59,14 +60,37 @@ def test_a_process_is_ended(func):
     check(MultiprocessingExecutor(2, timeout=2.0), func, range(60), list(range(30)))
 
 
-def test_a_process_that_never_gets_to_the_item_is_ended():
+@pytest.fixture
+def short(monkeypatch):
+    """Have all around the items end soon, too: in a second, and not in a minute."""
+    monkeypatch.setattr(limits, "LEAST", 1.0)
+    monkeypatch.setattr(limits, "TIMES", 2)
+    return MultiprocessingExecutor(2, timeout=0.5)
+
+
+def test_a_process_that_never_gets_to_the_item_is_ended(short):
     items = [SlowToArrive(index) for index in range(60)]
-    executor = MultiprocessingExecutor(2, timeout=2.0)
-    check(executor, lambda item: item.index, items, list(range(30)))
+    told = ": its worker was importing or unpickling for longer than 1 seconds; timeout=0.5 "
+    check(short, lambda item: item.index, items, list(range(30)), told)
 
 
-def test_a_process_that_never_gets_the_result_out_is_ended():
-    check(MultiprocessingExecutor(2, timeout=2.0), SlowToLeave, range(60), list(range(30)))
+def test_a_process_that_never_gets_to_the_function_is_ended(short):
+    captured = SlowToArrive(30)
+    with pytest.raises(TimeoutError, match=r"item 0 = 5: .* importing or unpickling for longer"):
+        list(short.map(lambda item: captured, [5]))
+    assert list(short.map(abs, [-1])) == [1]
+
+
+def test_a_process_that_never_gets_the_result_out_is_ended(short):
+    told = ": its worker was pickling results for longer than 1 seconds; timeout=0.5 itself"
+    check(short, SlowToLeave, range(60), list(range(30)), told)
+
+
+@pytest.mark.parametrize("timeout", [0.5, 60.0])
+def test_the_limit_of_all_around_is_far_longer(timeout):
+    running, around = (board.Progress(1, 0, running, 0.0) for running in (1, 0))
+    assert limits.limit(running, timeout) == timeout
+    assert limits.limit(around, timeout) == max(60, 10 * timeout)
 
 
 class SlowToLeave:

@@ -35,6 +35,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # importlib.metadata loads slowly
+        from importlib.metadata import version
+
+        return version("phylozoo-parallel")
     if name == "WorkerLostError":  # loads slowly
         from phylozoo_parallel.lost import WorkerLostError
 

@@ -1,5 +1,5 @@
 """
-Report on this environment: versions, cores, threads, and whose phylozoo.utils.parallel it has.
+Report on this environment: versions, cores, threads, joblib, whose phylozoo.utils.parallel.
 
 Exit status: 0 if phylozoo.utils.parallel is ours, 1 if it is PhyloZoo's own module, 2 if it
 cannot be imported or is neither.
@@ -72,6 +72,18 @@ def threads(available: int) -> dict[str, Any]:
     return {**counts, "n_jobs=-1": 1, **overrides}
 
 
+def insides() -> dict[str, Any]:
+    """Return whether maps run on joblib's open pools, or more slowly, and what it lacks then."""
+    try:
+        from phylozoo_parallel._loky import opened
+
+        missing = opened.examine()
+    except ImportError as error:
+        return {"maps": "cannot run", "missing": f"joblib could not be imported: {error}"}
+    how = "slower, on plain calls of Parallel" if missing else "on its open pools"
+    return {"maps": how, "missing": missing or None}
+
+
 def resolution() -> dict[str, Any]:
     """Find out whose ``phylozoo.utils.parallel`` a fresh interpreter imports, why, the remedy."""
     probe = [sys.executable, "-c", PROBE]
@@ -119,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
     as_json = parser.parse_args(arguments).json
     report = {"versions": versions(), "cores": cores()}
     report["threads of BLAS and OpenMP in a worker"] = threads(report["cores"]["available"] or 1)
+    report["joblib"] = insides()
     report["phylozoo.utils.parallel"] = whose = resolution()
     if as_json:
         print(json.dumps(report, indent=2))

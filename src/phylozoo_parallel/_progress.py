@@ -29,8 +29,7 @@ def check(wanted: Any) -> bool | str:
         raise wrong_type(wanted, "progress", "True, False or a description")
     if wanted and find_spec("tqdm") is None:
         raise ImportError(
-            "progress needs tqdm, which is not installed; "
-            "install it with: pip install 'phylozoo-parallel[progress]'"
+            "progress needs tqdm, which is not installed; install it with: pip install tqdm"
         )
     return wanted
 

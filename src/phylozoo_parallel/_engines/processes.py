@@ -17,6 +17,7 @@ from phylozoo_parallel._loky import context, contract, direct, exit, failure, st
 from phylozoo_parallel._shipping import board
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call
+from phylozoo_parallel._worker import lifeline
 from phylozoo_parallel._worker.process import run_in_process
 
 
@@ -34,8 +35,10 @@ class ProcessPool(Pool):
             executor = self.executor
             start.hold(executor)
             # An empty task has the workers start while this process does other things.
+            start.hash_alike(executor)
             with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
                 self.submit(self.task(), lambda out: None)
+            lifeline.guard(start.pids(executor))
             exit.leave_with(executor)
 
     def _enter(self) -> None:
@@ -43,11 +46,6 @@ class ProcessPool(Pool):
         start.resize(executor, self.parallel.n_jobs)
         with start.deaf_to_interrupts(), start.at_hand(executor):
             super()._enter()
-
-    def _look(self) -> None:
-        super()._look()
-        contract.check("its open backend of processes", self.backend)
-        contract.check("its executor", self.executor)
 
     def is_ours(self, task: Any) -> bool:
         """Tell whether a task is a chunk of ours; one of others may need more than pickle."""
@@ -69,6 +67,7 @@ class ProcessEngine(StreamingEngine):
 
     def __init__(self, workers: int, backend: Any) -> None:
         self._pool: ProcessPool
+        workers = min(workers, start.MOST)
         super().__init__(_pool(workers, backend), workers)
         self._ailing: Any = None
 
@@ -96,6 +95,7 @@ class ProcessEngine(StreamingEngine):
             try:
                 with direct.sending(executor, pool.is_ours):
                     pool.submit(pool.task(call), landed)
+                lifeline.guard(start.pids(executor))
             except contract.LOST:
                 loss = _lost(executor)
                 pool.open(start.size(executor))
@@ -118,6 +118,7 @@ class ProcessEngine(StreamingEngine):
         died = failure.has_dead(executor)
         if died and self._ailing is executor:
             failure.free(executor)
+        lifeline.guard(start.pids(executor))  # loky may have replaced some
         self._ailing = executor if died else None  # joblib may be about to notice
 
 

@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+import joblib
+
 from phylozoo_parallel._loky import contract
 
 Context = tuple[Any, int | None]
@@ -16,18 +18,31 @@ none: Context = (None, None)
 with suppress(TypeError):
     none = (contract.LokyBackend(nesting_level=0), None)
 
-_unset = object()
+
+def _config() -> Any:
+    """Return all settings of the surrounding context, or the default ones."""
+    default = getattr(contract.parallel, "default_parallel_config", None)
+    return getattr(getattr(contract.parallel, "_backend", None), "config", default)
+
+
+def _told() -> bool:
+    """Tell whether a context is seen without asking joblib for its backend."""
+    outside = _config()
+    with joblib.parallel_config(verbose=1):
+        return contract.optional("joblib.parallel", contract.parallel) and _config() is not outside
+
+
+_seen = _told()
 
 
 def surrounding() -> Context:
     """Return the backend and the worker count of the surrounding ``joblib.parallel_config``."""
-    default = getattr(contract.parallel, "default_parallel_config", _unset)
-    plain = getattr(contract.parallel, "DEFAULT_BACKEND", None) == "loky"
-    if plain and _config() is default and none[0] is not None:
+    joblibs: Any = contract.parallel
+    if _seen and _config() is joblibs.default_parallel_config and joblibs.DEFAULT_BACKEND == "loky":
         return none
-    active = getattr(contract.parallel, "get_active_backend", lambda: none)
-    found: Context = active()
-    return found
+    ask = getattr(joblibs, "get_active_backend", lambda: none)
+    active: Context = ask()
+    return active
 
 
 def of_processes(backend: Any) -> bool:
@@ -70,7 +85,7 @@ def streams(backend: Any) -> bool:
 
 def settings(backend: Any) -> dict[str, Any]:
     """Whatever of joblib's context joblib itself hands to the workers it starts."""
-    config = _config() or {}
+    config = _config() if _seen else {}
     found = {key: config.get(key) for key in ("max_nbytes", "mmap_mode", "temp_folder", "verbose")}
     its = backend if type(backend) is contract.LokyBackend else none[0]
     contract.check("its backend of processes", its)
@@ -78,8 +93,3 @@ def settings(backend: Any) -> dict[str, Any]:
         "inner_max_num_threads": its.inner_max_num_threads
     }
     return found
-
-
-def _config() -> Any:
-    default = getattr(contract.parallel, "default_parallel_config", None)
-    return getattr(getattr(contract.parallel, "_backend", None), "config", default)

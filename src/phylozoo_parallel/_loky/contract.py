@@ -28,10 +28,11 @@ NEEDED = {
     "loky.backend.utils": "kill_process_tree",
     "threading": "_register_atexit",
     "Parallel": "_backend n_jobs",
+    # The joblib that can tell a backend's exceptions, before 1.5, has no submit but apply_async,
+    # and none of the settings.
     "its backend": """effective_n_jobs get_nested_backend nesting_level retrieve_result_callback
-        start_call stop_call submit|apply_async""",
+        start_call stop_call submit|get_exceptions""",
     "its backend of threads": "_pool",
-    # Before joblib 1.5 it takes no settings of the user's, and can tell its exceptions.
     "its backend of processes": "backend_kwargs|get_exceptions inner_max_num_threads",
     "its open backend of processes": "_workers",
     "its executor": """_call_queue _executor_manager_thread _executor_manager_thread_wakeup.wakeup

@@ -135,7 +135,9 @@ def _sent(executor: Any, ours: Callable[[Any], bool]) -> Any:
 
 def _widen(executor: Any) -> bool:
     """Have the pipes hold more, and tell whether it can be seen how much there is room for."""
-    with suppress(ImportError, AttributeError, NotImplementedError, OSError):  # not Linux
+    if sys.platform != "linux":
+        return False
+    with suppress(ImportError, AttributeError, NotImplementedError, OSError):
         import fcntl
 
         executor._call_queue.full()
@@ -160,6 +162,8 @@ def _known(executor: Any) -> bool:
 
 def _room(queue: Any) -> int:
     """Return how long a message the pipe of a queue takes at once, if nobody else writes to it."""
+    if sys.platform != "linux":
+        return 0
     import fcntl
     import termios
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -59,6 +60,7 @@ def _leave(known: Callable[[], Any]) -> None:
 
 
 def kill(workers: list[Any]) -> None:
+    """End workers, with whatever they started."""
     for worker in workers:
         contract.kill_process_tree(worker)
 
@@ -84,5 +86,8 @@ def end_one(executor: Any, pid: int) -> bool:
     if process is None or process.exitcode is not None:
         return False
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        if sys.platform == "win32":
+            process.terminate()  # which is what SIGKILL is elsewhere
+        else:
+            os.kill(pid, signal.SIGKILL)
     return True

@@ -5,10 +5,23 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+STATUS = {
+    0xC0000005: ", access violation",
+    0xC0000017: ", no memory",
+    0xC000001D: ", illegal instruction",
+    0xC0000094: ", integer division by zero",
+    0xC00000FD: ", stack overflow",
+    0xC0000135: ", a DLL was not found",
+    0xC0000374: ", heap corruption",
+    0xC0000409: ", abort",
+}
+"""What Windows' exit codes of processes that crash mean."""
 
 
 def ended(executor: Any) -> dict[int, str] | None:
@@ -47,6 +60,10 @@ def free(executor: Any) -> None:
     Nothing else ends that wait, as the pipe is open in this process too. With zeros for the
     rest, what arrives cannot be unpickled, and loky takes the executor for broken.
     """
+    if sys.platform == "win32":  # there the rest is never missing, but news of the death may be
+        with suppress(OSError):
+            executor._result_queue._writer.send_bytes(bytes(1))
+        return
     pipe, room = executor._result_queue._writer.fileno(), select.poll()
     room.register(pipe, select.POLLOUT)
     with suppress(OSError):  # loky has closed it
@@ -55,9 +72,11 @@ def free(executor: Any) -> None:
 
 
 def _ending(code: int) -> str:
-    """Describe an exit code; a negative one is the number of a signal."""
+    """Describe an exit code; a negative one is the number of a signal, a huge one Windows' own."""
     with suppress(ValueError):
         return f"exit code {code}, {signal.Signals(-code).name}"
+    if code >= 1 << 31:
+        return f"exit code 0x{code:X}{STATUS.get(code, '')}"
     return f"exit code {code}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from joblib import Parallel
@@ -65,7 +66,10 @@ class Opened:
         """Take what is needed of the backend."""
         self.backend = backend = self.parallel._backend
         contract.check("its backend", backend)
-        self._submit = getattr(backend, "submit", None) or backend.apply_async  # before joblib 1.5
+        if context.is_loky(backend):
+            contract.check("its open backend of processes", backend)
+            contract.check("its executor", self.executor)
+        self._submit = backend.submit if hasattr(backend, "submit") else backend.apply_async
         # Ray's backend is a subclass of joblib's for multiprocessing.
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
         self.workers = backend.effective_n_jobs(self.parallel.n_jobs)
@@ -113,3 +117,15 @@ class Opened:
         """Close the ``Parallel``; joblib's worker processes stay for its next one."""
         self.backend.stop_call()
         self.parallel.__exit__(None, None, None)
+
+
+def examine() -> str:
+    """Look for all that maps need, without a worker; return what is missing, or nothing."""
+    if not contract.missing:
+        with suppress(contract.Missing):
+            context.settings(None)
+            threads = Opened(contract.ThreadingBackend(nesting_level=0), 2)
+            contract.check("its backend of threads", threads.backend)
+            threads.close()
+            Opened(contract.LokyBackend(nesting_level=0), 2).close()
+    return contract.missing

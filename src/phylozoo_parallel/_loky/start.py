@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing.resource_tracker
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -19,8 +20,13 @@ THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
 LEAK_LIMIT = (f"{contract.LOKY}.process_executor", "_MAX_MEMORY_LEAK_SIZE")
 """Where a worker finds the bytes that it may grow by before loky replaces it."""
 
+MOST = 61 if sys.platform == "win32" else sys.maxsize
+"""Worker processes at most: Windows waits for no more at once, and loky forgets when resized."""
+
 _held: Any = None
 """The executor that maps use; loky from 3.7 on has one for each thread, of which this is one."""
+_SEED = str(int.from_bytes(os.urandom(4), "big") or 1)
+"""Of the hashes of texts, in all workers of this program."""
 
 _left_behind: Any = None
 
@@ -88,11 +94,19 @@ def fill_streams() -> None:
         os.close(fd)
 
 
+def pids(executor: Any) -> tuple[int, ...]:
+    """Return the process ids of an executor's workers."""
+    return tuple(executor._processes)
+
+
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
     """Have processes that start here inherit a blocked SIGINT: Ctrl-C is the caller's alone."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
+    if sys.platform == "win32":
+        from phylozoo_parallel._loky.windows import own_group
+
+        with own_group():
+            yield
         return
     # They let interrupts through again when they have started.
     contract.resource_tracker.ensure_running()
@@ -102,6 +116,18 @@ def deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hash_alike(executor: Any) -> None:
+    """
+    Have all workers that an executor starts from now on hash alike.
+
+    The order of a set, and with it sums and ties, would else depend on which worker ran an item.
+    Set here it is not one of the executor's arguments: another one there has joblib start anew.
+    """
+    theirs = os.environ.get("PYTHONHASHSEED", "random")
+    if theirs == "random" and not executor._processes:  # else those of the user's own Parallel
+        executor._env = {"PYTHONHASHSEED": _SEED} | (executor._env or {})
 
 
 def resize(executor: Any, workers: int) -> None:

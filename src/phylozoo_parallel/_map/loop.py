@@ -17,23 +17,25 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
 from phylozoo_parallel import _progress
 from phylozoo_parallel._chunk import Chunk, UnpicklableItem
-from phylozoo_parallel._engines.base import Engine, WorkersLost
+from phylozoo_parallel._engines.base import Engine
 from phylozoo_parallel._map import chunking
 from phylozoo_parallel._map.input import Input
-from phylozoo_parallel._map.results import Results, rebuilt
+from phylozoo_parallel._map.limits import limit
+from phylozoo_parallel._map.outcomes import Outcomes
+from phylozoo_parallel._map.results import Results
 from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
-from phylozoo_parallel._worker.run import Failure
-from phylozoo_parallel.errors import PhyloZooValueError, line, placed
+from phylozoo_parallel.errors import PhyloZooValueError, line
 
 LEAST_WAIT = 0.005
 """Seconds between two looks at items that are over their time."""
@@ -114,6 +116,7 @@ class _Loop:
         self._transport = transport
         self._input = Input(items)
         self._state = state
+        self._outcomes = Outcomes(engine, transport, state)
         self._bar = bar
         self._options = state.options
         self._pid = os.getpid()
@@ -147,7 +150,7 @@ class _Loop:
             while not self._stopped:
                 if not self._state.ready():
                     self._fill()
-                    if self._state.flying:
+                    if self._state.flying or not self._queue.empty():
                         self._receive()
                     elif not self._state.ready():  # sending may have failed
                         return
@@ -160,8 +163,8 @@ class _Loop:
                     self._state.handed_out(1)
                     yield [found.error]
                     continue
-                self._fill()
-                results = self._values(found)
+                self._fill(result_waits=True)
+                results = self._outcomes.values(found)
                 self._state.handed_out(len(results))
                 yield results
         except KeyboardInterrupt:
@@ -189,7 +192,7 @@ class _Loop:
         counts = engine.name, state.read, state.sent, engine.workers, seconds
         _log.debug("%s: %d items in %d chunks on %d workers in %.3f s", *counts)
 
-    def _fill(self) -> None:
+    def _fill(self, result_waits: bool = False) -> None:
         """Send chunks until the window is full, the input ends or too much is piled up."""
         if os.getpid() != self._pid:
             raise RuntimeError(
@@ -197,14 +200,26 @@ class _Loop:
                 "which its workers do not answer; start another map in the child"
             )
         while (step := self._state.todo()) is not None:
-            chunk = self._read(step) if isinstance(step, Read) else step
+            if not isinstance(step, Read):
+                self._send(step)
+                continue
+            if self._input.slow and (result_waits or self._something_came()):
+                return  # hand out what there is before the next item is waited for
+            chunk = self._read(step, result_waits)
             if chunk.items:
                 self._send(chunk)
+            if self._input.slow and (wait := self._state.patience()):
+                with suppress(Empty):
+                    self._take_in(self._queue.get(timeout=wait))
 
-    def _read(self, wanted: Read) -> Chunk:
+    def _something_came(self) -> bool:
+        return self._state.ready() or not self._queue.empty()
+
+    def _read(self, wanted: Read, result_waits: bool) -> Chunk:
         """Read the next chunk from the input, or less where its items are long in coming."""
         began = monotonic()
-        items, over, error = self._input.read(wanted.size, wanted.seconds)
+        hurry = (lambda: True) if result_waits else self._something_came
+        items, over, error = self._input.read(wanted.size, wanted.seconds, hurry)
         return self._state.took(items, monotonic() - began, over, error)
 
     def _send(self, chunk: Chunk) -> None:
@@ -234,111 +249,34 @@ class _Loop:
         except Exception as error:
             landed(chunk, 0.0)
             chunk.progress = None  # no worker ever had it
-            self._settle(chunk, error)
+            self._outcomes.settle(chunk, error)
 
     def _receive(self) -> None:
         """Wait for an outcome and take in all that are there."""
         self._engine.flush()
         timeout, wait = self._options.timeout, WATCH
         if timeout is not None:
-            left = [progress.since + timeout - monotonic() for _, progress in self._running()]
-            wait = min(wait, timeout, *left)
+            ends = [it.since + limit(it, timeout) for _, it in self._running()]
+            wait = min(wait, timeout, *(end - monotonic() for end in ends))
         try:
-            came = self._queue.get(timeout=max(wait, LEAST_WAIT))
-            while came is not None:
-                self._settle(*came)
-                came = None if self._queue.empty() else self._queue.get()
+            self._take_in(self._queue.get(timeout=max(wait, LEAST_WAIT)))
         except Empty:
             self._engine.look_after()
         self._bar.show(self._state.done)
         if timeout is not None:
-            late = [it for it in self._running() if monotonic() - it[1].since > timeout]
+            now = monotonic()
+            late = [it for it in self._running() if now - it[1].since > limit(it[1], timeout)]
             if late:
-                self._give_up(*min(late, key=lambda it: it[0].first))
+                self._outcomes.give_up(*min(late, key=lambda it: it[0].first))
+
+    def _take_in(self, came: tuple[Chunk, Any] | None) -> None:
+        """Settle an outcome, and all others that are there."""
+        while came is not None:
+            self._outcomes.settle(*came)
+            came = None if self._queue.empty() else self._queue.get()
 
     def _running(self) -> list[tuple[Chunk, Progress]]:
         """Return the chunks that workers run, and how far they are."""
         flying = [chunk for chunk in self._state.flying if not chunk.late]
         looks = [(chunk, self._transport.look(chunk)) for chunk in flying]
         return [(chunk, progress) for chunk, progress in looks if progress and progress.since]
-
-    def _give_up(self, chunk: Chunk, progress: Progress) -> None:
-        """End the map because an item of a chunk takes too long."""
-        if self._engine.give_up(chunk, progress):
-            return
-        self._state.flying.remove(chunk)
-        self._state.late(chunk, progress)
-        failures = [it for it in chunk.failures if it.item < chunk.first + progress.done]
-        self._accept(chunk, chunk.results[: progress.done], progress.done, failures)
-
-    def _settle(self, chunk: Chunk, out: Any) -> None:
-        """Tell the state what came of a chunk: results, an error, or what is left to do of it."""
-        state = self._state
-        if chunk not in state.flying:
-            return
-        state.flying.remove(chunk)
-        try:
-            results, done, seconds, failures = self._engine.outcome(out)
-        except WorkersLost as loss:
-            chunk.close()
-            state.lost(chunk, loss)
-            return
-        except Exception as error:  # of a scheduler, which knows nothing of items
-            chunk.close()
-            if len(chunk.items) > 1 and self._options.return_exceptions:
-                state.singles(chunk.first, chunk.items)
-                return
-            if hasattr(error, "add_note"):
-                error.add_note(f"{chunk} of the map did not come back")
-            state.fail(chunk.first, error)
-            return
-        items, first = chunk.items, chunk.first + done
-        # What the chunk ended with has no place among its results.
-        ended = failures[-1] if failures and failures[-1].item in (-1, first) else None
-        try:
-            self._accept(chunk, results, done, [it for it in failures if it is not ended])
-        except Exception as error:
-            self._one_by_one(chunk, error)
-            return
-        if done:
-            state.measured.add(done, seconds, chunk.nbytes, chunk.away)
-        if ended is None:
-            if not done:
-                state.end(first, RuntimeError(f"item {first} was called off"))
-            elif done < len(items):
-                state.rest(Chunk(first, items[done:]))
-        elif ended.item >= 0:
-            state.end(first, self._rebuilt(ended))
-        elif len(items) > 1:
-            state.singles(chunk.first, items)  # to learn which of them it is
-        else:
-            state.fail(first, self._rebuilt(ended))
-
-    def _accept(self, chunk: Chunk, results: Any, done: int, failures: Sequence[Failure]) -> None:
-        """Keep the results of a chunk until it is their turn."""
-        self._transport.accept(chunk, results, done)
-        chunk.failures = failures
-        if done:
-            self._state.came(chunk, done)
-
-    def _values(self, chunk: Chunk) -> Any:
-        """Return the results of a finished chunk; where they cannot be read, run it anew."""
-        try:
-            results = self._transport.values(chunk)
-        except Exception as error:
-            self._one_by_one(chunk, error)
-            return []
-        for failure in chunk.failures:
-            results[failure.item - chunk.first] = placed(self._rebuilt(failure))
-        return results
-
-    def _rebuilt(self, failure: Failure) -> BaseException:
-        return rebuilt(failure, self._transport.error(failure.error))
-
-    def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
-        """Find the result that cannot be unpickled."""
-        if len(chunk.items) > 1:
-            self._state.singles(chunk.first, chunk.items)
-            return
-        message = f"the result of item {chunk.first} could not be unpickled: {line(error)}"
-        self._state.fail(chunk.first, pickle.UnpicklingError(message), error)

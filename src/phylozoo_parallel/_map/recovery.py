@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines.base import WorkersLost
+from phylozoo_parallel._map.limits import exceeded
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel.errors import short
@@ -81,8 +82,8 @@ def _verdict(
 
 
 def too_late(chunk: Chunk, progress: Progress, options: Options) -> str:
-    """Say that an item took too long."""
-    return f"{_named(chunk, progress)} took longer than timeout={options.timeout} seconds"
+    """Say that an item took too long, or what is done around it."""
+    return _named(chunk, progress) + exceeded(progress, options.timeout or 0.0)
 
 
 def _suspects(chunk: Chunk, progress: Progress) -> tuple[int, int]:

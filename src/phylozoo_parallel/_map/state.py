@@ -108,6 +108,16 @@ class State:
         patience = float("inf") if self.options.chunksize else self.measured.target
         return Read(self._size(0), patience)
 
+    def patience(self) -> float:
+        """
+        Return for how long to wait for a result before another item of a slow input is read.
+
+        A tenth of what reading takes costs little, and results that are soon ready are handed
+        out without waiting for an item that they have nothing to do with.
+        """
+        wait = self.measured.reading / 10
+        return wait if self.flying and self.measured.seconds < wait else 0.0
+
     def pace(self) -> Pace:
         """Return how a worker runs a chunk that is sent now."""
         budget = None if self.options.chunksize else BUDGET * self.measured.target

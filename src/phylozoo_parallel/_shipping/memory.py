@@ -1,31 +1,50 @@
 """
-Memory that other processes of this user can open: the one room that knows an operating system's.
+Memory that other processes of this user can open.
 
-A segment is memory (or a file) without a name: a worker opens it through the caller's entry in
-``/proc``, and it vanishes with its holders, however they end. Segments are filled with ``write``:
-where there is no room that is an error, and not a crash (SIGBUS) as it would be through a mapping.
+::
+
+    Linux      memory (or a file) without a name, reached through the caller's entry in /proc
+    Windows    a file that vanishes with its last handle
+    others     a file in a folder of this process
+
+Segments are filled with ``write``: where there is no room that is an error, and not a crash
+(SIGBUS) as it would be through a mapping.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+if sys.platform == "linux":
+    from phylozoo_parallel._shipping.memory_linux import made, removed
+    from phylozoo_parallel._shipping.memory_linux import opened as _opened
+elif sys.platform == "win32":
+    from phylozoo_parallel._shipping.memory_windows import made, removed
+    from phylozoo_parallel._shipping.memory_windows import opened as _opened
+else:
+    from phylozoo_parallel._shipping.memory_files import made, removed
+    from phylozoo_parallel._shipping.memory_files import opened as _opened
+
 Name = tuple[str, int, int]
-"""Path, device and inode: a path in ``/proc`` alone could by now lead to another file."""
+"""Path, device and inode: a path alone could by now lead to another file."""
+
+AT_ONCE = 1 << 30
+"""Bytes to write in one call; macOS and Windows refuse more than a signed ``int`` holds."""
 
 
 class Segment:
     """
-    Nameless memory that other processes of this user can open.
+    Memory, or a file, that other processes of this user can open.
 
     Parameters
     ----------
     folder : str or None
-        Where to make it, as a file without a name; None for memory.
+        Where to make it, as a file; None for memory, or for the temporary directory.
 
     Raises
     ------
@@ -34,19 +53,15 @@ class Segment:
     """
 
     def __init__(self, folder: str | None = None) -> None:
-        if folder is None and hasattr(os, "memfd_create"):
-            self.fd = os.memfd_create("phylozoo-parallel")
-            os.fchmod(self.fd, 0o600)
-        elif folder is not None and hasattr(os, "O_TMPFILE"):
-            self.fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        else:
-            raise OSError("no memory that another process could open")
-        if self.fd <= 2:  # of a closed stdin, stdout or stderr: what is printed would go there
-            import fcntl  # where there are nameless files, there is this
-
-            low, self.fd = self.fd, fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
-            os.close(low)
-        self.name = name_of(self.fd)
+        self.fd, path = made(folder)
+        low = []
+        while self.fd <= 2:  # of a closed stdin, stdout or stderr: what is printed would go there
+            low.append((self.fd, path))
+            self.fd, path = made(folder)
+        for fd, its in low:
+            os.close(fd)
+            removed(its)
+        self.name = named(path, self.fd)
 
     def write(self, pieces: Sequence[Any]) -> tuple[int, ...]:
         """Write buffers one behind the other, and return their sizes in bytes."""
@@ -56,12 +71,14 @@ class Segment:
         """Return the buffers that have these sizes, copied out of the segment."""
         # A mapping would keep a file descriptor open for as long as the caller keeps an array.
         pieces = [memoryview(bytearray(size)) for size in sizes]
-        for left, offset in zip(pieces, _offsets(sizes), strict=True):
-            while left:
-                done = os.preadv(self.fd, [left], offset)
-                if not done:
-                    raise EOFError("shared memory ends before the value in it")
-                left, offset = left[done:], offset + done
+        with open(self.fd, "rb", buffering=0, closefd=False) as file:
+            for left, offset in zip(pieces, _offsets(sizes), strict=True):
+                file.seek(offset)
+                while left:
+                    done = file.readinto(left)
+                    if not done:
+                        raise EOFError("shared memory ends before the value in it")
+                    left = left[done:]
         return pieces
 
     def share(self, size: int) -> mmap.mmap:
@@ -74,6 +91,7 @@ class Segment:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+            removed(self.name[0])
 
 
 def stored(pieces: Sequence[Any], folder: str | None) -> tuple[Segment, tuple[int, ...]] | None:
@@ -163,19 +181,15 @@ def opened(name: Name, flags: int) -> int:
     OSError
         It is gone.
     """
-    fd = os.open(name[0], flags | os.O_CLOEXEC | os.O_NONBLOCK)
-    if _name(name[0], fd) != name:
+    fd = _opened(name[0], flags)
+    if named(name[0], fd) != name:
         os.close(fd)
         raise FileNotFoundError(f"the shared memory {name[0]} is no longer what it was")
     return fd
 
 
-def name_of(fd: int) -> Name:
-    """Return the name by which other processes of this user can open a descriptor."""
-    return _name(f"/proc/{os.getpid()}/fd/{fd}", fd)
-
-
-def _name(path: str, fd: int) -> Name:
+def named(path: str, fd: int) -> Name:
+    """Return the name of what is open here and has this path for other processes."""
     found = os.fstat(fd)
     return path, found.st_dev, found.st_ino
 
@@ -184,9 +198,9 @@ def _write(fd: int, pieces: Sequence[Any]) -> tuple[int, ...]:
     views = [memoryview(piece).cast("B") for piece in pieces]
     sizes = tuple(map(len, views))
     for view, offset in zip(views, _offsets(sizes), strict=True):
+        os.lseek(fd, offset, os.SEEK_SET)  # nobody else reads or writes through this descriptor
         while view:
-            done = os.pwrite(fd, view, offset)
-            view, offset = view[done:], offset + done
+            view = view[os.write(fd, view[:AT_ONCE]) :]
     return sizes
 
 

@@ -28,7 +28,7 @@ from phylozoo_parallel._shipping.memory import Segment
 from phylozoo_parallel._shipping.pickler import dumps
 from phylozoo_parallel._shipping.pickles import Packed
 from phylozoo_parallel._transport.base import Call, Transport
-from phylozoo_parallel._worker import lifeline
+from phylozoo_parallel._worker import lifeline, settings
 from phylozoo_parallel._worker.known import Caller, Head
 from phylozoo_parallel._worker.process import run_in_process
 from phylozoo_parallel._worker.run import Pace
@@ -41,7 +41,7 @@ KEPT_REPLIES = 32
 """Empty segments that stay open, each with a file descriptor."""
 
 _pickled = lru_cache(maxsize=8)(pickle.dumps)
-"""Of each :class:`Caller`, which hardly ever changes."""
+"""Of each :class:`Caller` and its :class:`Settings`, which hardly ever change."""
 
 _replies: list[Segment] = []
 """Empty segments for large results, for the next chunk that is sent."""
@@ -67,7 +67,8 @@ class ToMachine(Transport):
             ) from error
         self._key = int.from_bytes(os.urandom(8), "big") | 1
         self._function, self._segment = self._pack(pieces, FUNCTION)
-        self._head: Head = self._key, None, None
+        self._settings = _pickled(settings.taken())
+        self._head: Head = self._key, None, None, self._settings
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """
@@ -185,7 +186,7 @@ class ToProcess(ToMachine):
         with suppress(OSError):  # it is gone
             directory = os.getcwd()
         caller = _pickled(Caller(directory, tuple(sys.path), leak_limit, lifeline.own()))
-        self._head = self._key, self._ticket, caller
+        self._head = self._key, self._ticket, caller, self._settings
 
     def _equip(self, chunk: Chunk) -> None:
         """Give a chunk a segment for large results, and a cell of the board."""

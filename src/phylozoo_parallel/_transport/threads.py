@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call, Transport
+from phylozoo_parallel._worker import settings
 from phylozoo_parallel._worker.run import Pace, Task, run_in_thread
 
 
@@ -23,6 +25,8 @@ class InThread(Transport):
         self._func = func
         self._star = star
         self._ended: list[bool] = []
+        self._context = contextvars.copy_context()
+        self._numbers = settings.numbers()
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """Return what the engine has to run for a chunk."""
@@ -35,7 +39,9 @@ class InThread(Transport):
             return not (self._ended or chunk.late)
 
         given = self._func, self._star, chunk.items, chunk.first, pace
-        return run_in_thread, (Task(*given, chunk.results, chunk.failures, wanted, note),)
+        task = Task(*given, chunk.results, chunk.failures, wanted, note)
+        # A context can be entered by one thread at a time.
+        return self._context.copy().run, (run_in_thread, task, self._numbers)
 
     def accept(self, chunk: Chunk, results: list[Any], done: int) -> None:
         """Keep the results of a chunk; their size is a guess from the first of them."""

@@ -42,13 +42,13 @@ class Caller(NamedTuple):
     leak_limit: tuple[str, str]
     """Module and name of the bytes that a worker may grow by before joblib replaces it."""
     lifeline: Name | None
-    """Pipe that breaks when the caller is gone."""
+    """Pipe that breaks when the caller is gone; None where workers need none."""
 
 
-Head = tuple[int, Ticket | None, bytes | None]
+Head = tuple[int, Ticket | None, bytes | None, bytes]
 """
-Of a map: its name, where to look whether it is still wanted, and the pickled :class:`Caller`
-(None on another machine).
+Of a map: its name, where to look whether it is still wanted, the pickled :class:`Caller` (None on
+another machine), and its pickled :class:`Settings`.
 """
 
 
@@ -64,8 +64,8 @@ class Known(NamedTuple):
     """Bytes that the function is taken to hold."""
 
 
-_unpickled = lru_cache(maxsize=8)(pickle.loads)
-"""Of each :class:`Caller`: it comes with every chunk."""
+unpickled = lru_cache(maxsize=16)(pickle.loads)
+"""Of each :class:`Caller` and its :class:`Settings`: they come with every chunk."""
 
 _known: dict[int, Known] = {}
 _entered = 0
@@ -95,8 +95,8 @@ def wanted(key: int, ticket: Ticket | None) -> bool:
 
 def _get_to_know(head: Head, function: Packed) -> Known:
     global _watcher
-    key, ticket, packed = head
-    caller: Caller | None = _unpickled(packed) if packed else None
+    key, ticket, packed, _ = head
+    caller: Caller | None = unpickled(packed) if packed else None
     _enter(key, caller)
     func, star = pickles.unpack(function)
     found = Known(func, star, ticket, caller, pickles.size(function))
@@ -106,8 +106,7 @@ def _get_to_know(head: Head, function: Packed) -> Known:
     if caller is not None:
         _grow(caller, found.held)
         if _watcher is None:
-            if caller.lifeline:
-                lifeline.hang_on(caller.lifeline)
+            lifeline.hang_on(caller.lifeline)
             _watcher = threading.Thread(target=_watch, args=(os.getppid(),), daemon=True)
             _watcher.start()
     return found

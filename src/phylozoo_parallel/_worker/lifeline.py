@@ -3,42 +3,86 @@ Workers end with the program, however it ends and whatever runs in them then.
 
 ::
 
-    program   holds a pipe ········ is killed: the pipe breaks
-    worker    asked the kernel to kill it when that happens, and looks at its parent besides
+    Linux      the program holds a pipe; workers asked the kernel to kill them when it breaks
+    Windows    a thread of the system's in each worker waits for the program
+    others     a small process sees its pipe to the program break, and kills the workers
+
+Workers look at their parent besides. Code that does not let go of the interpreter's lock keeps
+them from looking.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 
-from phylozoo_parallel._shipping.memory import Name, name_of, opened
+from phylozoo_parallel._shipping.memory import Name, named, opened
 
+if sys.platform == "linux":
+    import fcntl
 
-@lru_cache(maxsize=1)
-def own() -> Name | None:
-    """Return the name of a pipe that breaks when this process ends; None where there is none."""
-    with suppress(OSError):
-        return name_of(os.pipe()[0]) if hasattr(os, "memfd_create") else None
-    return None
+    from phylozoo_parallel._shipping.memory_linux import path_of
 
+    _pipe: list[int] = []
 
-def hang_on(lifeline: Name) -> None:
-    """
-    Have the kernel kill this worker when its caller is gone, whatever runs here then.
+    @lru_cache(maxsize=1)
+    def own() -> Name | None:
+        """Return the name of a pipe that breaks when this process ends; None if there is none."""
+        with suppress(OSError):
+            _pipe[:] = os.pipe()
+            return named(path_of(_pipe[0]), _pipe[0])
+        return None
 
-    Code that spins without the interpreter's lock let go of keeps every thread from looking.
-    """
-    import fcntl  # where there is a lifeline, there is this
+    def hang_on(lifeline: Name | None) -> None:
+        """Have the kernel kill this worker when its caller is gone, whatever runs here then."""
+        if lifeline is None:
+            return
+        with suppress(OSError):
+            fd = opened(lifeline, os.O_RDONLY)
+            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
-    with suppress(OSError):
-        fd = opened(lifeline, os.O_RDONLY)
-        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    def guard(workers: Iterable[int]) -> None:
+        """Do nothing: the workers hang on by themselves."""
 
+    def _forget() -> None:
+        """Leave the pipe to the parent, in a forked child, which must not keep it whole."""
+        while _pipe:
+            os.close(_pipe.pop())
+        own.cache_clear()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=own.cache_clear)  # the pipe of before is the parent's
+    os.register_at_fork(after_in_child=_forget)
+
+elif sys.platform == "win32":
+    from phylozoo_parallel._worker import lifeline_windows
+
+    def own() -> Name | None:
+        """Return None: a worker knows its parent."""
+        return None
+
+    def hang_on(lifeline: Name | None) -> None:
+        """Have the system end this worker when its parent is gone."""
+        lifeline_windows.end_with_parent()
+
+    def guard(workers: Iterable[int]) -> None:
+        """Do nothing: the workers hang on by themselves."""
+
+else:
+    from phylozoo_parallel._shipping.memory_files import folders
+    from phylozoo_parallel._worker import reaper
+
+    def own() -> Name | None:
+        """Return None: the reaper sees when this process ends."""
+        return None
+
+    def hang_on(lifeline: Name | None) -> None:
+        """Do nothing: the reaper knows of this worker."""
+
+    def guard(workers: Iterable[int]) -> None:
+        """Tell the reaper which workers there are."""
+        reaper.guard(workers, folders.values())

@@ -12,7 +12,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -21,7 +21,8 @@ from phylozoo_parallel._shipping import board, exceptions, pickles
 from phylozoo_parallel._shipping.board import Ticket
 from phylozoo_parallel._shipping.memory import Name
 from phylozoo_parallel._shipping.pickles import Packed
-from phylozoo_parallel._worker.known import Head, known, wanted
+from phylozoo_parallel._worker import settings, told
+from phylozoo_parallel._worker.known import Head, known, unpickled, wanted
 from phylozoo_parallel._worker.run import (
     UNSEEN,
     Failure,
@@ -32,6 +33,7 @@ from phylozoo_parallel._worker.run import (
     here,
     run,
 )
+from phylozoo_parallel._worker.settings import Settings
 from phylozoo_parallel.errors import line
 
 _NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
@@ -50,30 +52,35 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
 
     Those two are arguments of their own, for joblib to send large ones to Dask's workers once.
     """
-    key, ticket, _ = head
+    key, ticket, caller, packed = head
     first, pace, reply, cell = sent
     here.kind = "process"
     begin = perf_counter()
     note = _noter(ticket, cell)
     note(0, 0)
     try:
-        try:
-            its = known(head, function)
-        except BaseException as wrong:
-            message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
-            return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
-        if not wanted(key, its.ticket):
-            return b"", 0, 0.0, ()
-        try:
-            chunk = pickles.unpack(items)
-        except BaseException as wrong:
-            message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
-            return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
-        still = partial(wanted, key, its.ticket)
-        task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
-        run(task)
-        note(len(task.results), 0)
-        return _packed(task, begin, task.failures, reply)
+        with ExitStack() as limits:
+            try:
+                its_settings: Settings = unpickled(packed)
+                limits.enter_context(settings.limits(its_settings))
+                its = known(head, function)
+            except BaseException as wrong:
+                message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
+                return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
+            if not wanted(key, its.ticket):
+                return b"", 0, 0.0, (), None
+            try:
+                chunk = pickles.unpack(items)
+            except BaseException as wrong:
+                message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
+                return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
+            still = partial(wanted, key, its.ticket)
+            task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
+            with told.listening(caller is not None) as heard, settings.as_caller(its_settings):
+                run(task)
+            note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
+            outcome = _packed(task, begin, task.failures, reply)
+            return (*outcome[:4], told.pack(heard))
     finally:
         here.kind = None
 
@@ -127,7 +134,7 @@ def _packed(task: Task, begin: float, failures: list[Failure], reply: Name | Non
             del results[found[0].item - task.first :]
             found, failures = found[:1], []
         return _packed(task, begin, failures + found, reply)
-    return packed, len(results), perf_counter() - begin, list(map(_carried, failures))
+    return packed, len(results), perf_counter() - begin, list(map(_carried, failures)), None
 
 
 def _unpicklable(task: Task) -> list[Failure]:
@@ -147,7 +154,7 @@ def _unpicklable(task: Task) -> list[Failure]:
 
 def _nothing(begin: float, index: int, error: Exception, shown: BaseException) -> Outcome:
     failure = describe(error, index, UNSEEN, shown)
-    return b"", 0, perf_counter() - begin, [_carried(failure)]
+    return b"", 0, perf_counter() - begin, [_carried(failure)], None
 
 
 def _carried(failure: Failure) -> Failure:

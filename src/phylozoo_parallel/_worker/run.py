@@ -15,6 +15,8 @@ from itertools import islice, starmap
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from phylozoo_parallel._worker import settings
+from phylozoo_parallel._worker.settings import Numbers
 from phylozoo_parallel.errors import line, short
 
 STRIDE = 255
@@ -43,12 +45,12 @@ class Failure(NamedTuple):
     """The traceback in the worker."""
 
 
-Outcome = tuple[Any, int, float, Sequence[Failure]]
+Outcome = tuple[Any, int, float, Sequence[Failure], bytes | None]
 """
 What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
 list, packed in a process), how many they are, the seconds from the chunk's unpickling to its
-results' pickling, and what failed. The last failure has no result where the chunk ended with it;
-otherwise None stands for the result of a failed item.
+results' pickling, what failed, and what it told besides (:mod:`.told`). The last failure has no
+result where the chunk ended with it; otherwise None stands for the result of a failed item.
 """
 
 
@@ -95,15 +97,16 @@ class Task(NamedTuple):
     """Takes how many items have run, and how many run next."""
 
 
-def run_in_thread(task: Task) -> Outcome:
-    """Run a chunk on objects shared with the caller."""
+def run_in_thread(task: Task, numbers: Numbers) -> Outcome:
+    """Run a chunk on objects shared with the caller, in a copy of the caller's context."""
     here.kind = "thread"
     try:
         begin = perf_counter()
         if not task.wanted():
-            return [], 0, 0.0, ()
+            return [], 0, 0.0, (), None
+        settings.own_numbers(numbers)
         run(task)
-        return task.results, len(task.results), perf_counter() - begin, task.failures
+        return task.results, len(task.results), perf_counter() - begin, task.failures, None
     finally:
         here.kind = None
 

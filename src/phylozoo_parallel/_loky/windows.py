@@ -1,0 +1,45 @@
+"""What loky's processes need on Windows to leave Ctrl-C to the program."""
+
+from __future__ import annotations
+
+import _winapi
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+from phylozoo_parallel._loky import contract
+
+assert sys.platform == "win32"  # for type checkers, which look no further elsewhere
+
+_NEW_PROCESS_GROUP = 0x200
+
+_STARTERS: Any = (
+    import_module(f"{contract.LOKY}.backend.popen_loky_win32"),
+    contract.resource_tracker,
+)
+
+_here = threading.local()
+
+
+@contextmanager
+def own_group() -> Iterator[None]:
+    """Have processes that loky starts here be of groups of their own, which no Ctrl-C reaches."""
+    for module in _STARTERS:
+        if getattr(module, "_winapi", None) is _winapi:
+            module._winapi = SimpleNamespace(**vars(_winapi) | {"CreateProcess": _create_process})
+    before, _here.deaf = getattr(_here, "deaf", False), True
+    try:
+        yield
+    finally:
+        _here.deaf = before
+
+
+def _create_process(*arguments: Any) -> Any:
+    if getattr(_here, "deaf", False):
+        flags = arguments[5] | _NEW_PROCESS_GROUP
+        arguments = (*arguments[:5], flags, *arguments[6:])
+    return _winapi.CreateProcess(*arguments)

@@ -1,0 +1,130 @@
+"""
+What came of chunks: told to the map's state, and read when it is their turn.
+
+::
+
+    outcome ──settle──► results kept in the chunk, what failed, what is left to run ──► state
+    chunk ──values──► results, with exceptions in the places of failed items
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+from phylozoo_parallel._chunk import Chunk
+from phylozoo_parallel._engines.base import Engine, WorkersLost
+from phylozoo_parallel._map.results import rebuilt
+from phylozoo_parallel._map.state import State
+from phylozoo_parallel._shipping.board import Progress
+from phylozoo_parallel._transport.base import Transport
+from phylozoo_parallel._worker import told
+from phylozoo_parallel._worker.run import Failure
+from phylozoo_parallel.errors import line, placed
+
+
+class Outcomes:
+    """
+    Between one map's engine and transport, and its state.
+
+    Parameters
+    ----------
+    engine : Engine
+    transport : Transport
+    state : State
+    """
+
+    def __init__(self, engine: Engine, transport: Transport, state: State) -> None:
+        self._engine = engine
+        self._transport = transport
+        self._state = state
+
+    def give_up(self, chunk: Chunk, progress: Progress) -> None:
+        """End the map because an item of a chunk takes too long."""
+        if self._engine.give_up(chunk, progress):
+            return
+        self._state.flying.remove(chunk)
+        self._state.late(chunk, progress)
+        failures = [it for it in chunk.failures if it.item < chunk.first + progress.done]
+        self._accept(chunk, chunk.results[: progress.done], progress.done, failures)
+
+    def settle(self, chunk: Chunk, out: Any) -> None:
+        """Tell the state what came of a chunk: results, an error, or what is left to do of it."""
+        state = self._state
+        if chunk not in state.flying:
+            return
+        state.flying.remove(chunk)
+        try:
+            *came, heard = self._engine.outcome(out)
+        except WorkersLost as loss:
+            chunk.close()
+            state.lost(chunk, loss)
+            return
+        except Exception as error:  # of a scheduler, which knows nothing of items
+            chunk.close()
+            if len(chunk.items) > 1 and self._state.options.return_exceptions:
+                state.singles(chunk.first, chunk.items)
+                return
+            if hasattr(error, "add_note"):
+                error.add_note(f"{chunk} of the map did not come back")
+            state.fail(chunk.first, error)
+            return
+        self._book(chunk, *came)
+        told.deliver(heard)
+
+    def _book(
+        self, chunk: Chunk, results: Any, done: int, seconds: float, failures: Sequence[Failure]
+    ) -> None:
+        """Tell the state what a worker returned of a chunk."""
+        state = self._state
+        items, first = chunk.items, chunk.first + done
+        # What the chunk ended with has no place among its results.
+        ended = failures[-1] if failures and failures[-1].item in (-1, first) else None
+        try:
+            self._accept(chunk, results, done, [it for it in failures if it is not ended])
+        except Exception as error:
+            self._one_by_one(chunk, error)
+            return
+        if done:
+            state.measured.add(done, seconds, chunk.nbytes, chunk.away)
+        if ended is None:
+            if not done:
+                state.end(first, RuntimeError(f"item {first} was called off"))
+            elif done < len(items):
+                state.rest(Chunk(first, items[done:]))
+        elif ended.item >= 0:
+            state.end(first, self._rebuilt(ended))
+        elif len(items) > 1:
+            state.singles(chunk.first, items)  # to learn which of them it is
+        else:
+            state.fail(first, self._rebuilt(ended))
+
+    def _accept(self, chunk: Chunk, results: Any, done: int, failures: Sequence[Failure]) -> None:
+        """Keep the results of a chunk until it is their turn."""
+        self._transport.accept(chunk, results, done)
+        chunk.failures = failures
+        if done:
+            self._state.came(chunk, done)
+
+    def values(self, chunk: Chunk) -> Any:
+        """Return the results of a finished chunk; where they cannot be read, run it anew."""
+        try:
+            results = self._transport.values(chunk)
+        except Exception as error:
+            self._one_by_one(chunk, error)
+            return []
+        for failure in chunk.failures:
+            results[failure.item - chunk.first] = placed(self._rebuilt(failure))
+        return results
+
+    def _rebuilt(self, failure: Failure) -> BaseException:
+        return rebuilt(failure, self._transport.error(failure.error))
+
+    def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
+        """Find the result that cannot be unpickled."""
+        if len(chunk.items) > 1:
+            self._state.singles(chunk.first, chunk.items)
+            return
+        message = f"the result of item {chunk.first} could not be unpickled: {line(error)}"
+        self._state.fail(chunk.first, pickle.UnpicklingError(message), error)

@@ -1,0 +1,35 @@
+"""On Windows a thread of the system's waits for the program, whatever runs in the worker then."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import sys
+from ctypes import wintypes
+
+assert sys.platform == "win32"  # for type checkers, which look no further elsewhere
+
+_INFINITE, _ONCE = 0xFFFFFFFF, 8
+
+_kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+_kernel32.RegisterWaitForSingleObject.argtypes = [
+    ctypes.POINTER(wintypes.HANDLE),
+    wintypes.HANDLE,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    wintypes.ULONG,
+    wintypes.ULONG,
+]
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when its parent is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    # It calls TerminateProcess(context, reason): this process, and exit code 0.
+    end, this = ctypes.cast(_kernel32.TerminateProcess, ctypes.c_void_p), ctypes.c_void_p(-1)
+    wait = wintypes.HANDLE()
+    _kernel32.RegisterWaitForSingleObject(
+        ctypes.byref(wait), parent.sentinel, end, this, _INFINITE, _ONCE
+    )

@@ -1,0 +1,142 @@
+"""
+Warnings of a worker, for the caller.
+
+The caller's filters decide in the worker: "ignore" is silent and "error" raises where it happens.
+What they let pass happens once more in the caller, where it is shown once for each place, as its
+filters say, whoever listens: a notebook, pytest, ``logging.captureWarnings``.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from phylozoo_parallel._worker import told
+
+Filter = tuple[Any, ...]
+"""One of ``warnings.filters``, its category as a name where that is not built in."""
+
+_registries: dict[str, dict[Any, Any]] = {}
+"""Which warnings of a file were shown, where its module is not loaded in the caller."""
+
+
+class Warned(NamedTuple):
+    """A warning, and where it was."""
+
+    pickled: bytes | None
+    text: str
+    base: type[Warning]
+    """Built in, for a category that cannot be pickled."""
+    filename: str
+    lineno: int
+    module: str | None
+
+    def plain(self) -> Warned:
+        """Return it as it is: nothing in it fails to pickle."""
+        return self
+
+    def repeat(self) -> None:
+        """Warn the caller."""
+        message: Warning = self.base(self.text)
+        with suppress(Exception):
+            message = pickle.loads(self.pickled or b"")
+        module = sys.modules.get(self.module or "")
+        if module is None:
+            registry = _registries.setdefault(self.filename, {})
+        else:
+            registry = vars(module).setdefault("__warningregistry__", {})
+        where = self.filename, self.lineno, self.module
+        warnings.warn_explicit(message, type(message), *where, registry)
+
+
+class _Named(type):
+    """The class of categories that are known by name: nothing is imported for a filter."""
+
+    name = ""
+
+    def __subclasscheck__(cls, category: type) -> bool:
+        return any(_name(it) == cls.name for it in category.__mro__)
+
+
+def filters() -> tuple[Filter, ...]:
+    """Return this process's filters, in a form that pickles."""
+    return tuple(
+        (action, message, _travelling(category), module, lineno)
+        for action, message, category, module, lineno in _filters()
+    )
+
+
+@contextmanager
+def as_caller(callers: tuple[Filter, ...]) -> Iterator[None]:
+    """Warn here as the caller would."""
+    with warnings.catch_warnings():  # it has all modules look at the filters again
+        before = warnings.showwarning
+
+        def show(message: Any, category: Any, filename: str, lineno: int, *file: Any) -> None:
+            here = told.listener()
+            if here is None:
+                before(message, category, filename, lineno, *file)
+            else:
+                here.append(_warned(message, category, filename, lineno))
+
+        _filters()[:] = [
+            (action, message, _arrived(category), module, lineno)
+            for action, message, category, module, lineno in callers
+        ]
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _warned(message: Any, category: type[Warning], filename: str, lineno: int) -> Warned:
+    pickled = None
+    with suppress(Exception):
+        pickled = _dumps(message)
+    base = next(it for it in category.__mro__ if it.__module__ == "builtins")
+    return Warned(pickled, str(message), base, filename, lineno, _module(filename, lineno))
+
+
+def _dumps(message: Any) -> bytes:
+    with suppress(Exception):
+        return pickle.dumps(message)
+    import cloudpickle  # for classes of a script or a notebook
+
+    dumped: bytes = cloudpickle.dumps(message)
+    return dumped
+
+
+def _module(filename: str, lineno: int) -> str | None:
+    """Name the module of a place that is being run."""
+    at: Any = sys._getframe()
+    while at is not None:
+        if at.f_lineno == lineno and at.f_code.co_filename == filename:
+            name: str | None = at.f_globals.get("__name__")
+            return name
+        at = at.f_back
+    return None
+
+
+def _filters() -> list[Any]:
+    """Return the list that counts here: from CPython 3.14 on a context may have its own."""
+    here: Any = warnings
+    found: list[Any] = here._get_filters() if hasattr(here, "_get_filters") else here.filters
+    return found
+
+
+def _name(category: type) -> str:
+    return f"{category.__module__}.{category.__qualname__}"
+
+
+def _travelling(category: type) -> Any:
+    return category if category.__module__ == "builtins" else _name(category)
+
+
+@lru_cache(maxsize=256)
+def _arrived(category: Any) -> type:
+    if isinstance(category, type):
+        return category
+    return _Named(category, (), {"name": category})

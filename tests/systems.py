@@ -1,0 +1,22 @@
+"""Marks for what not every system has: each says why."""
+
+import os
+import sys
+
+import pytest
+
+WINDOWS = sys.platform == "win32"
+LINUX = sys.platform == "linux"
+
+
+def needs_linux(why: str) -> pytest.MarkDecorator:
+    """Skip a test on other systems, and say what Linux has that they have not."""
+    return pytest.mark.skipif(not LINUX, reason=f"Linux alone {why}")
+
+
+def needs_posix(why: str) -> pytest.MarkDecorator:
+    """Skip a test on Windows, and say what other systems have that it has not."""
+    return pytest.mark.skipif(WINDOWS, reason=f"Windows has no {why}")
+
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
