@@ -47,7 +47,7 @@ class TestLokysThreadThatDies:
             logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
 
             def grows(item):
-                from joblib.externals.loky import process_executor
+                from phylozoo_parallel._loky.contract import process_executor
                 # As if this worker had come to hold too much: loky has it replaced.
                 if item in (5, 30):
                     process_executor._MEMORY_LEAK_CHECK_DELAY = 0
@@ -64,10 +64,12 @@ class TestLokysThreadThatDies:
         run_script(
             """
             import errno, logging
-            from joblib.externals.loky.backend import fork_exec
+            from importlib import import_module
+            from phylozoo_parallel._loky.contract import LOKY
             from phylozoo_parallel import MultiprocessingExecutor
 
             logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
+            fork_exec = import_module(f"{LOKY}.backend.fork_exec")
             start, refused = fork_exec.fork_exec, []
 
             def refuse(*args, **options):
@@ -77,7 +79,7 @@ class TestLokysThreadThatDies:
                 return start(*args, **options)
 
             def grows(item):
-                from joblib.externals.loky import process_executor
+                from phylozoo_parallel._loky.contract import process_executor
                 if item == 5:
                     process_executor._MEMORY_LEAK_CHECK_DELAY = 0
                     process_executor._MAX_MEMORY_LEAK_SIZE = -1 << 60
@@ -98,14 +100,14 @@ class TestLokysThreadThatDies:
             f"""
             import logging, time
             from joblib import Parallel, delayed
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
             assert list(MultiprocessingExecutor(3).map(abs, range(9))) == list(range(9))
 
             def die():
-                executor = reusable_executor._executor
+                executor = current()
                 manager = executor._executor_manager_thread
                 manager.processes = None  # over which it stumbles
                 with executor._shutdown_lock:
@@ -123,7 +125,7 @@ class TestLokysThreadThatDies:
         done = run_script(
             """
             import logging, time
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             logging.basicConfig()
@@ -134,7 +136,7 @@ class TestLokysThreadThatDies:
 
             one, other = (MultiprocessingExecutor(2).map(slow, range(40)) for _ in range(2))
             assert (next(one), next(other)) == (0, 0)
-            reusable_executor._executor._executor_manager_thread.running_work_items = None
+            current()._executor_manager_thread.running_work_items = None
             assert list(one) == list(other) == list(range(1, 40))
             """
         )
@@ -414,11 +416,11 @@ class TestAProgramThatIsKilled:
         script = f"""
             import os, signal
             from joblib import Parallel, delayed
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             def pids():
-                return list(reusable_executor._executor._processes)
+                return list(current()._processes)
 
             {first}
             list(MultiprocessingExecutor(4).map(abs, range(1)))
@@ -446,7 +448,7 @@ class TestLokysMemoryGuard:
         run_script(
             """
             import time
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             held = []
@@ -463,9 +465,9 @@ class TestLokysMemoryGuard:
                 executor = MultiprocessingExecutor(2)
                 results = executor.map(load, range(12), chunksize=1)
                 assert next(results) == 0
-                before = set(reusable_executor._executor._processes)
+                before = set(current()._processes)
                 assert list(results) == list(range(1, 12))
-                assert set(reusable_executor._executor._processes) == before
+                assert set(current()._processes) == before
             """
         )
 

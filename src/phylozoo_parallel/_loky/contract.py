@@ -21,6 +21,8 @@ from inspect import signature
 from operator import attrgetter
 from typing import Any
 
+import joblib
+
 NEEDED = {
     "joblib.parallel": "BACKENDS BatchedCalls get_active_backend",
     "loky.process_executor": "ShutdownExecutorError _global_shutdown",
@@ -56,6 +58,10 @@ OPTIONAL = {
     "its executor": """_call_queue._buffer _call_queue._sem.acquire _call_queue._wlock.acquire
         _call_queue._wlock._semlock._is_mine _call_queue._writer.send_bytes _call_queue.full
         _call_queue.qsize _running_work_items.append _work_ids.mutex _work_ids.queue""",
+    # Its workers have one hash seed.
+    "its executor that has not started": "_env",
+    # On Windows, Ctrl-C is the caller's alone.
+    "loky.backend.popen_loky_win32": "_winapi",
     # A worker that holds much on purpose is not replaced.
     "a worker's loky.process_executor": "_MAX_MEMORY_LEAK_SIZE",
 }
@@ -145,6 +151,7 @@ def _module(what: str) -> Any:
     return module
 
 
+VERSION = getattr(joblib, "__version__", "of unknown version")
 LOKY = _loky()
 parallel = _module("joblib.parallel")
 process_executor = _module("loky.process_executor")

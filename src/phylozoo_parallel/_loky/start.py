@@ -127,7 +127,7 @@ def hash_alike(executor: Any) -> None:
     """
     theirs = os.environ.get("PYTHONHASHSEED", "random")
     if theirs == "random" and not executor._processes:  # else those of the user's own Parallel
-        executor._env = {"PYTHONHASHSEED": _SEED} | (executor._env or {})
+        executor._env = {"PYTHONHASHSEED": _SEED} | (getattr(executor, "_env", None) or {})
 
 
 def resize(executor: Any, workers: int) -> None:

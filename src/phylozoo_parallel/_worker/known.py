@@ -133,7 +133,7 @@ def _grow(caller: Caller, held: int) -> None:
     """Tell joblib's leak guard what is held on purpose: unpickled objects outgrow their pickle."""
     module, name = caller.leak_limit
     guard = sys.modules.get(module)
-    if guard is not None and abs(held) > pickles.LARGE:
+    if hasattr(guard, name) and abs(held) > pickles.LARGE:
         setattr(guard, name, getattr(guard, name) + 8 * held)
 
 
