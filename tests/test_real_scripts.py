@@ -140,11 +140,51 @@ class TestLokysThreadThatDies:
         )
         assert "phylozoo_parallel" in done.stderr  # what runs again is told
 
+    def test_tasks_that_fill_the_pipe(self, run_script):
+        """Nobody reads what loky is writing when the workers are gone."""
+        run_script(
+            """
+            import logging, os
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
+
+            def dies(item, folder):
+                import os, time
+                try:
+                    os.mkdir(folder)
+                except FileExistsError:
+                    return len(item)
+                time.sleep(0.5)  # until the pipe is full
+                os._exit(1)
+
+            from functools import partial
+            folder = os.path.join(os.path.dirname(__file__), "once")
+            items = [bytes(900_000)] * 30
+            executor = MultiprocessingExecutor(2)
+            got = list(executor.map(partial(dies, folder=folder), items, chunksize=1))
+            assert got == [900_000] * 30
+            """
+        )
+
 
 class TestProgramsThatItemsStart:
     """Whatever ends a worker ends what its items have started."""
 
     SHELL = "sleep $0 & sh -c 'sleep '$0' | cat' & wait"
+
+    @pytest.fixture
+    def run_script(self, tmp_path):
+        """Run a script, and leave running whatever it leaves running."""
+
+        def run(code):
+            script = tmp_path / "script.py"
+            script.write_text(textwrap.dedent(code), encoding="utf-8")
+            with (tmp_path / "err").open("w") as err:
+                done = subprocess.run([sys.executable, script], stderr=err, timeout=60)
+            assert done.returncode == 0, (tmp_path / "err").read_text()
+
+        return run
 
     @pytest.mark.parametrize("tools", [True, False], ids=["psutil", "bare"])
     def test_a_time_limit(self, run_script, mark, tmp_path, tools):

@@ -83,6 +83,7 @@ class ProcessEngine(StreamingEngine):
         pool = self._pool
         with pools.lock:  # nobody else opens the pool anew: it has to be this executor's task
             executor = pool.executor
+            _mend(executor)
 
             def landed(future: Any) -> None:
                 if isinstance(future.exception(), contract.LOST):
@@ -110,11 +111,14 @@ class ProcessEngine(StreamingEngine):
 
     def end_workers(self) -> None:
         """End all workers at once."""
+        _lost(self._pool.executor)  # before it looks as if they had died by themselves
         exit.end(self._pool.executor)
 
     def look_after(self) -> None:
-        """Free loky from waiting for a worker that died while it sent its answer."""
-        executor: Any = self._pool.executor
+        """Free loky from a wait for a worker that died while it answered, or do its work if it died."""
+        with pools.lock:
+            executor = self._pool.executor
+            _mend(executor)
         died = failure.has_dead(executor)
         if died and self._ailing is executor:
             failure.free(executor)
@@ -129,13 +133,24 @@ def _lost(executor: Any) -> WorkersLost:
         page = board.own()
         loss = WorkersLost(failure.ended(executor), page.latest() if page else {})
         executor.loss = loss
+        if executor._flags.broken or executor._flags.kill_workers:
+            exit.kill(executor)
     return loss
+
+
+def _mend(executor: Any) -> None:
+    """Break up an executor whose thread has died: its tasks are lost, and no worker is to blame."""
+    if failure.has_stopped(executor):
+        executor.loss = WorkersLost({}, {})
+        failure.break_up(executor)
 
 
 def _pool(workers: int, backend: Any) -> ProcessPool:
     """Share joblib's own pool of processes, and resize it only when nobody uses it."""
     settings = context.settings(backend)
     current = start.current()
+    if current is not None:
+        _mend(current)
     open_now = start.is_open(current)
     size = start.size(current) if open_now and start.busy(current) else max(workers, 2)
     pool: Any = pools.kept.get("processes")
