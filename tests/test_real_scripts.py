@@ -140,33 +140,6 @@ class TestLokysThreadThatDies:
         )
         assert "phylozoo_parallel" in done.stderr  # what runs again is told
 
-    def test_tasks_that_fill_the_pipe(self, run_script):
-        """Nobody reads what loky is writing when the workers are gone."""
-        run_script(
-            """
-            import logging, os
-            from phylozoo_parallel import MultiprocessingExecutor
-
-            logging.getLogger("phylozoo_parallel").setLevel(logging.CRITICAL)
-
-            def dies(item, folder):
-                import os, time
-                try:
-                    os.mkdir(folder)
-                except FileExistsError:
-                    return len(item)
-                time.sleep(0.5)  # until the pipe is full
-                os._exit(1)
-
-            from functools import partial
-            folder = os.path.join(os.path.dirname(__file__), "once")
-            items = [bytes(900_000)] * 30
-            executor = MultiprocessingExecutor(2)
-            got = list(executor.map(partial(dies, folder=folder), items, chunksize=1))
-            assert got == [900_000] * 30
-            """
-        )
-
 
 class TestProgramsThatItemsStart:
     """Whatever ends a worker ends what its items have started."""

@@ -115,7 +115,7 @@ class ProcessEngine(StreamingEngine):
         exit.end(self._pool.executor)
 
     def look_after(self) -> None:
-        """Free loky from a wait for a worker that died while it answered, or do its work if it died."""
+        """Free loky from a wait for a worker that died while it answered, or do its work."""
         with pools.lock:
             executor = self._pool.executor
             _mend(executor)

@@ -55,8 +55,6 @@ OPTIONAL = {
     "its executor": """_call_queue._buffer _call_queue._sem.acquire _call_queue._wlock.acquire
         _call_queue._wlock._semlock._is_mine _call_queue._writer.send_bytes _call_queue.full
         _call_queue.qsize _running_work_items.append _work_ids.mutex _work_ids.queue""",
-    # What waits for dead workers to read waits no more.
-    "its queue of tasks": "_reader",
     # All workers begin with a call, and without a task.
     "its executor's workers": "_ensure_executor_running _env _initargs _initializer",
     # A worker that holds much on purpose is not replaced.

@@ -57,13 +57,10 @@ def _leave(known: Callable[[], Any]) -> None:
 
 
 def kill(executor: Any) -> None:
-    """End all workers with what they have started, and let go of what waits for them."""
+    """End all workers, with what they have started."""
     executor.gone = list(executor._processes.values())
     trees.end(executor.gone)
     executor._processes.clear()  # or loky would look for them again
-    # A task that fills the pipe would keep loky's thread, now that nobody reads.
-    with suppress(AttributeError, OSError):
-        executor._call_queue._reader.close()
 
 
 def end(executor: Any) -> None:
