@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from contextlib import suppress
 from functools import partial
 from multiprocessing.util import Finalize
@@ -13,11 +14,12 @@ from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.base import Done, WorkersLost
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
-from phylozoo_parallel._loky import context, contract, direct, exit, failure, start
+from phylozoo_parallel._loky import context, contract, direct, exit, failure, newborn, start
 from phylozoo_parallel._shipping import board
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call
 from phylozoo_parallel._worker import lifeline
+from phylozoo_parallel._worker.begin import begin
 from phylozoo_parallel._worker.process import run_in_process
 
 
@@ -34,15 +36,17 @@ class ProcessPool(Pool):
         if type(self.backend) is contract.LokyBackend:
             executor = self.executor
             start.hold(executor)
-            # An empty task has the workers start while this process does other things.
             start.hash_alike(executor)
+            lifeline.others = newborn.equip(executor, begin, os.getpid(), lifeline.own())
             with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
-                self.submit(self.task(), lambda out: None)
+                newborn.start(executor, lambda: self.submit(self.task(), lambda out: None))
             lifeline.guard(start.pids(executor))
             exit.leave_with(executor)
 
     def _enter(self) -> None:
         executor = start.current()
+        if start.is_open(executor):  # joblib may start some of its workers below
+            newborn.equip(executor, begin, os.getpid(), lifeline.own())
         start.resize(executor, self.parallel.n_jobs)
         with start.deaf_to_interrupts(), start.at_hand(executor):
             super()._enter()
