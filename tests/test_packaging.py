@@ -8,9 +8,11 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib.metadata import requires
 from importlib.util import resolve_name
 from pathlib import Path
 
+import oldest
 import pytest
 from environments import (
     ROOT,
@@ -225,3 +227,22 @@ def test_modules_stay_small() -> None:
     lines = {name: len(file.read_text().splitlines()) for name, file in SOURCES.items()}
     assert len(lines) > 30  # the count itself works
     assert {name: count for name, count in lines.items() if count > 350} == {}
+
+
+def test_every_requirement_has_a_lower_bound_alone() -> None:
+    """Or the environment with the oldest of everything could not tell what that is."""
+    pins = oldest.oldest(requires("phylozoo-parallel") or [])
+    assert {"joblib", "loky", "cloudpickle"} < {pin.partition("==")[0] for pin in pins}
+    assert len(pins) == len({pin.partition("==")[0] for pin in pins})
+
+
+def test_the_oldest_of_what_two_extras_name_is_the_higher_bound() -> None:
+    pins = oldest.oldest(
+        ["a>=1.10; extra == 'x'", "a>=1.9; extra == 'y'", "b>=2; python_version < '3.11'"]
+    )
+    assert pins == ["a==1.10", "b==2; python_version < '3.11'"]
+    both = ["c>=3; sys_platform == 'linux' and extra == 'x'"]
+    assert oldest.oldest(both) == ["c==3; sys_platform == 'linux'"]
+    for loose in "a", "a<3", "a>=1,<3":
+        with pytest.raises(ValueError, match="lower bound"):
+            oldest.oldest([loose])

@@ -143,7 +143,8 @@ def resize(executor: Any, workers: int) -> None:
             for _ in range(workers, len(executor._processes)):
                 executor._call_queue.put(None)
             executor._max_workers = workers
-        while len(executor._processes) > workers and not executor._flags.shutdown:
+        manager = executor._executor_manager_thread
+        while len(executor._processes) > workers and manager.is_alive():
             sleep(0.001)
 
 

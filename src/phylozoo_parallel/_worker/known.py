@@ -43,6 +43,8 @@ class Caller(NamedTuple):
     """Module and name of the bytes that a worker may grow by before joblib replaces it."""
     lifeline: Name | None
     """Pipe that breaks when the caller is gone; None where workers need none."""
+    others: tuple[int, ...]
+    """Workers that did not begin with it."""
 
 
 Head = tuple[int, Ticket | None, bytes | None, bytes]
@@ -106,7 +108,7 @@ def _get_to_know(head: Head, function: Packed) -> Known:
     if caller is not None:
         _grow(caller, found.held)
         if _watcher is None:
-            lifeline.hang_on(caller.lifeline)
+            lifeline.hang_on(caller.lifeline, caller.others)
             _watcher = threading.Thread(target=_watch, args=(os.getppid(),), daemon=True)
             _watcher.start()
     return found
