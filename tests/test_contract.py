@@ -153,12 +153,14 @@ def test_threads_share_one_pool_where_loky_has_one_for_each(tmp_path, run_script
             executor = MultiprocessingExecutor(n_jobs)
             assert list(executor.map(abs, range(-20, 0), 1)) == list(range(20, 0, -1))
 
-        for n_jobs in 2, 2, 3, 2:
+        run(2)
+        for n_jobs in 2, 3, 2:
             thread = Thread(target=run, args=(n_jobs,))
             thread.start()
             thread.join()
-            run(2)
-            assert len(multiprocessing.active_children()) == 2
+            assert len(multiprocessing.active_children()) == n_jobs
+        run(2)
+        assert len(multiprocessing.active_children()) == 2
         """
     )
 
