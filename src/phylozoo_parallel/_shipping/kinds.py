@@ -12,7 +12,9 @@ import contextvars
 import copyreg
 import enum
 import functools
+import gc
 import importlib
+import random
 import struct
 import sys
 import threading
@@ -227,7 +229,10 @@ def _param_spec(obj: Any, plain: Plain) -> Any:
 
 
 def _alias(obj: Any, plain: Plain) -> Any:
-    return _tracked(obj, _named_alias, type(obj), obj.__name__, obj.__value__, obj.__type_params__)
+    if importable(obj):
+        return NotImplemented
+    told = type(obj), obj.__name__, obj.__value__, obj.__type_params__
+    return identity.bare(obj, _named_alias, *told)
 
 
 def _named_alias(kind: Any, name: str, value: Any, params: tuple[Any, ...]) -> Any:
@@ -297,7 +302,19 @@ def by_name_only(obj: Any, plain: Plain) -> Any:
 
 def of_a_module(obj: Any, plain: Plain) -> Any:
     """Ship what cannot travel, as a lock, by the name that a module has for it."""
-    return identity.held_by_module(obj) or plain(obj)
+    home = identity.held_by_module(obj)
+    if home is None:
+        raise PicklingError("it works within one process")
+    return home
+
+
+def _key(obj: Any, plain: Plain) -> Any:
+    """Ship what ``functools.cmp_to_key`` returns, of which only the collector sees the parts."""
+    return functools.cmp_to_key, tuple(it for it in gc.get_referents(obj) if it is not type(obj))
+
+
+def _system_random(obj: random.SystemRandom, plain: Plain) -> Any:
+    return type(obj), ()
 
 
 def iterator(obj: Any, plain: Plain) -> Any:
@@ -335,6 +352,8 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     contextvars.ContextVar: _context_var,
     memoryview: _view,
     struct.Struct: _struct,
+    random.SystemRandom: _system_random,
+    type(functools.cmp_to_key(max)): _key,
     typing.NewType: _new_type,
     typing.ParamSpec: _param_spec,
 }

@@ -106,13 +106,13 @@ def _rule(kind: type) -> _Rule | None:
             return rule
     if kind in (type(sys.stdout), type(sys.stderr)):
         return kinds.stream
-    if refused.kind_of(kind):
-        return kinds.of_a_module
     if kind in Pickler.dispatch_table:
         return None
     if kind.__module__ == "itertools":
         return kinds.iterator
     own = {name: it for base in reversed(kind.__mro__[:-1]) for name, it in _said(base)}
+    if refused.kind_of(kind):
+        return None if own.keys() & _CUSTOM else kinds.of_a_module
     compiled = [base for base in kind.__mro__[:-1] if not base.__flags__ & _HEAP]
     if not own.keys() & _CUSTOM and compiled in ([], [dict], [list]):
         if own.keys() & {"__getattr__", "__getattribute__"}:
