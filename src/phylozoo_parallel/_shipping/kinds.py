@@ -13,7 +13,6 @@ import copyreg
 import enum
 import functools
 import gc
-import importlib
 import random
 import struct
 import sys
@@ -23,16 +22,13 @@ import typing
 import warnings
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from pickle import PickleBuffer, PicklingError
 from typing import Any
 
 from phylozoo_parallel._shipping import identity, weak
 from phylozoo_parallel._shipping.classes import reduce_class, reduce_member
 from phylozoo_parallel._shipping.identity import by_value, importable
-
-Plain = Callable[[Any], Any]
-"""What cloudpickle does with an object: its ``reducer_override``."""
+from phylozoo_parallel._shipping.proxies import Plain, module, set_attributes
 
 _newobj: Any = vars(copyreg)["__newobj__"]
 
@@ -92,34 +88,6 @@ def _set_cached_property(obj: Any, state: dict[str, Any]) -> None:
         obj.__dict__["lock"] = threading.RLock()
 
 
-def _module(obj: types.ModuleType, plain: Plain) -> Any:
-    """By name; one that is not imported yet, if it ever can be, is imported when it is used."""
-    name = types.ModuleType.__getattribute__(obj, "__name__")
-    if obj is sys.modules["__main__"]:
-        raise PicklingError("workers have a __main__ of their own; use the name in it directly")
-    if type(obj) is types.ModuleType:
-        return plain(obj)
-    if sys.modules.get(name) is obj:
-        return importlib.import_module, (name,)
-    if not by_value(type(obj).__module__):
-        return Late, (name,)
-    state = {key: value for key, value in vars(obj).items() if key not in _OF_MODULES}
-    return _made_module, (type(obj), name), state, None, None, _set_attributes
-
-
-_OF_MODULES = frozenset(("__builtins__", "__loader__", "__spec__"))
-
-
-def _made_module(kind: Any, name: str) -> Any:
-    module = kind.__new__(kind)
-    types.ModuleType.__init__(module, name)
-    return module
-
-
-def _set_attributes(obj: Any, state: dict[str, Any]) -> None:
-    object.__getattribute__(obj, "__dict__").update(state)
-
-
 def _property(obj: property, plain: Plain) -> Any:
     parts = obj.fget, obj.fset, obj.fdel, obj.__doc__
     state = vars(obj) if hasattr(obj, "__dict__") else {}
@@ -129,7 +97,7 @@ def _property(obj: property, plain: Plain) -> Any:
         state or None,
         None,
         None,
-        _set_attributes if state else None,
+        set_attributes if state else None,
     )
 
 
@@ -143,17 +111,6 @@ def _made_by(base: Any, kind: Any, parts: tuple[Any, ...]) -> Any:
     made = kind.__new__(kind, *parts)
     base.__init__(made, *parts)
     return made
-
-
-class Late(types.ModuleType):
-    """A module that is imported at the first look into it."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        module = importlib.import_module(self.__name__)
-        self.__dict__.update(module.__dict__)
-        return getattr(module, name)
 
 
 def _local(obj: threading.local, plain: Plain) -> Any:
@@ -255,44 +212,6 @@ def _set_vectorize(obj: Any, state: dict[str, Any]) -> None:
     obj.__dict__.update(state, _ufunc={})
 
 
-def proxy(obj: Any, plain: Plain) -> Any:
-    """Ask nothing of an object that answers to every name, and nothing of an empty one."""
-    state = identity.state_of(obj)
-    for name in state.get("__name__"), type(obj).__module__:
-        if isinstance(name, str) and sys.modules.get(name) is obj:  # in a module's place
-            return importlib.import_module, (name,)
-    values = list.__iter__(obj) if isinstance(obj, list) else None
-    entries = iter(dict.items(obj)) if isinstance(obj, dict) else None
-    return _empty_of, (type(obj),), state, values, entries, _set_proxy
-
-
-def _empty_of(kind: Any) -> Any:
-    base: Any = next(base for base in kind.__mro__ if base in (dict, list, object))
-    if kind.__new__ is not base.__new__:  # it may have one object alone
-        with suppress(TypeError):
-            return kind.__new__(kind)
-    return base.__new__(kind)
-
-
-def _set_proxy(obj: Any, state: dict[str, Any]) -> None:
-    slots = dict(identity.slots_of(type(obj)))
-    for name in slots.keys() & state.keys():
-        slots[name].__set__(obj, state.pop(name))
-    if state:
-        _set_attributes(obj, state)
-
-
-def stateless(obj: Any, plain: Plain) -> Any:
-    """Find out whether an object without content, as ``dataclasses.MISSING``, is a module's."""
-    if getattr(obj, "__dict__", None):
-        return NotImplemented
-    module = sys.modules.get(type(obj).__module__)
-    for name, value in vars(module).items() if module else ():
-        if value is obj:
-            return identity.from_module, (type(obj).__module__, name)
-    return NotImplemented
-
-
 def by_name_only(obj: Any, plain: Plain) -> Any:
     """Refuse an object of compiled code whose name no other process could find it by."""
     if by_value(getattr(obj, "__module__", "")) and isinstance(obj.__reduce_ex__(4), str):
@@ -338,7 +257,7 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     types.FunctionType: _function,
     types.CodeType: _code,
     types.CellType: _cell,
-    types.ModuleType: _module,
+    types.ModuleType: module,
     property: _property,
     classmethod: _method,
     staticmethod: _method,
