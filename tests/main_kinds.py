@@ -1223,10 +1223,12 @@ TOLD = {
         LOCK,
     ),
     "locks, conditions, semaphores, events: a semaphore": (
-        "attribute `gate` of class `Tree`", LOCK,
+        "attribute `gate` of class `Tree`",
+        LOCK,
     ),
     "locks, conditions, semaphores, events: in a closure": (
-        "variable `event` of function `outer.<locals>.inner`", "return results",
+        "variable `event` of function `outer.<locals>.inner`",
+        "return results",
     ),
     "queues, threads, processes, pools, futures": ("global `waiting` of", "return results"),
     "queues, threads, processes, pools, futures: a pool": ("global `pool` of", INSIDE),

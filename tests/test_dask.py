@@ -1,12 +1,17 @@
 """On a Dask cluster of processes of its own: the same results, and nothing but messages."""
 
+import decimal
 import functools
+import importlib.metadata
 import itertools
+import logging
 import os
+import platform
 import signal
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import joblib
@@ -181,6 +186,122 @@ class TestInput:
             assert next(results) == i
         assert 50 <= len(read) < 1000
         assert threads == {threading.get_ident()}
+
+
+def hide(version):
+    """Have a worker's installation look like another version, or like none."""
+    import sys
+
+    if version is None:
+        ours = [name for name in sys.modules if name.partition(".")[0] == "phylozoo_parallel"]
+        sys.hidden = {name: sys.modules.pop(name) for name in ours}
+        sys.modules["phylozoo_parallel"] = None
+    else:
+        from phylozoo_parallel._worker import version as installed
+
+        sys.hidden = installed.own
+        installed.own = lambda: version
+
+
+def bring_back():
+    import sys
+
+    if isinstance(sys.hidden, dict):
+        sys.modules.update(sys.hidden)
+    else:
+        sys.modules["phylozoo_parallel._worker.version"].own = sys.hidden
+    del sys.hidden
+
+
+class TestOtherInstallations:
+    @pytest.mark.parametrize("version", [None, "0.0.7"])
+    @pytest.mark.parametrize("size", [0, 2 * MEGABYTE])
+    def test_are_named(self, executor, client, version, size):
+        ballast = bytes(size)
+        client.run(hide, version)
+        try:
+            with pytest.raises(ImportError) as caught:
+                list(executor.map(lambda x: x + len(ballast), range(9)))
+        finally:
+            client.run(bring_back)
+        told = str(caught.value)
+        mine = importlib.metadata.version("phylozoo-parallel")
+        assert f"has phylozoo-parallel {version or 'none'}, and" in told
+        assert f"started the map {mine};" in told
+        assert platform.node() in told
+        assert list(executor.map(abs, range(9))) == list(range(9))
+
+
+class TestSettings:
+    def test_of_numbers_and_warnings(self, executor):
+        with decimal.localcontext() as context, warnings.catch_warnings():
+            context.prec = 4
+            warnings.filterwarnings("ignore", "odd")
+
+            def warn(x):
+                return (warnings.warn("odd", stacklevel=1), str(decimal.Decimal(1) / x))[1]
+
+            assert set(executor.map(warn, [3] * 20, 1)) == {"0.3333"}
+        with pytest.raises(UserWarning, match="odd"):
+            list(executor.map(lambda x: warnings.warn("odd", stacklevel=1), range(3)))
+        assert set(executor.map(lambda x: decimal.getcontext().prec, range(9), 1)) == {28}
+
+    def test_of_logs(self, executor, caplog):
+        """Dask's own records stay with its workers."""
+        caplog.set_level(logging.DEBUG)
+        caplog.set_level(logging.INFO, "tests.dask")
+
+        def work(item):
+            logging.getLogger("tests.dask").info("item %d", item)
+            logging.getLogger("tests.dask").debug("too much")
+
+        list(executor.map(work, range(20), 3))
+        found = [it for it in caplog.records if it.process != os.getpid()]
+        assert sorted(int(it.getMessage().split()[1]) for it in found) == list(range(20))
+        assert {it.levelname for it in found} == {"INFO"}
+
+    def test_of_several_chunks_in_one_worker(self, wait_until):
+        """Each record comes once, and the worker is as before when the last is done."""
+
+        def work(item):
+            for step in range(3):
+                logging.getLogger("tests.dask").info("%d %d", item, step)
+                time.sleep(0.001)
+            return sys.getrecursionlimit()
+
+        def left():
+            return warnings.showwarning.__module__, logging.root.level
+
+        with (
+            distributed.LocalCluster(
+                n_workers=1, threads_per_worker=4, processes=True, dashboard_address=":0"
+            ) as cluster,
+            distributed.Client(cluster) as client,
+            joblib.parallel_config(backend="dask"),
+        ):
+            before = client.run(left)
+            heard = Heard()
+            logging.root.addHandler(heard)
+            level = logging.root.level
+            logging.root.setLevel(logging.INFO)
+            try:
+                list(MultiprocessingExecutor(4).map(work, range(40), 1))
+            finally:
+                logging.root.setLevel(level)
+                logging.root.removeHandler(heard)
+            assert sorted(it for it in heard.texts if it[0].isdigit()) == sorted(
+                f"{item} {step}" for item in range(40) for step in range(3)
+            )
+            wait_until(lambda: client.run(left) == before)
+
+
+class Heard(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+
+    def emit(self, record):
+        self.texts.append(record.getMessage())
 
 
 class TestErrors:

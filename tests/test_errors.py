@@ -191,6 +191,38 @@ class TestTrace:
         _, caught = read(workers.map(chained, [0]))
         assert "deep down" in shown(caught)
 
+    def test_a_threads_own_causes_and_frames_stay(self, threads):
+        """For a debugger, and for an `except` clause that asks for the cause."""
+
+        def chained(item):
+            mark = item
+            try:
+                raise KeyError("deep down")
+            except KeyError as error:
+                if item == "from":
+                    raise ValueError(mark) from error
+                if item == "none":
+                    raise ValueError(mark) from None
+                raise ValueError(mark)  # noqa: B904
+
+        for item in "from", "none", "in":
+            _, caught = read(threads.map(chained, [item]))
+            frames = [frame for frame, _ in traceback.walk_tb(caught.__traceback__)]
+            assert frames[-1].f_locals["mark"] == item
+            assert isinstance(caught.__cause__, KeyError) == (item == "from")
+            assert isinstance(caught.__context__, KeyError)
+            assert caught.__suppress_context__ == (item != "in")
+            assert ("deep down" in shown(caught)) == (item != "none")
+            if sys.version_info >= (3, 11):
+                assert caught.__notes__[-1].startswith(f"item 0 = {item!r}")
+
+    def test_a_threads_frames_are_the_users(self, threads):
+        _, caught = read(threads.map(lambda x: 1 // x, [0]))
+        names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.__traceback__)]
+        assert names[-1] == "<lambda>"
+        assert "run_in_thread" not in names
+        assert "item 0 = 0" in str(caught.__cause__)
+
     @pytest.mark.parametrize(
         "item", ["x" * 10_000, list(range(10_000)), {i: i for i in range(10_000)}], ids=type
     )

@@ -127,6 +127,11 @@ class TestChunksize:
             getattr(executor, method)(abs, [1], chunksize=chunksize)
         assert repr(chunksize) in str(caught.value)
 
+    @pytest.mark.parametrize("second", [[3, 4], (3,), range(2), "ab", iter([3])], ids=type)
+    def test_more_iterables_as_the_built_in_takes_them(self, executor, second):
+        with pytest.raises(PhyloZooTypeError, match=r"use starmap\(func, zip\(a, b\)\)$"):
+            executor.map(pow, [1, 2], second)
+
     @pytest.mark.parametrize(("chunksize", "error"), NO_SIZES)
     @pytest.mark.parametrize("backend", list(ParallelBackend), ids=lambda member: member.value)
     def test_wrong_in_a_config(self, backend, chunksize, error):

@@ -66,7 +66,7 @@ def worker_count(n_jobs: Any) -> int | None:
     return None if n_jobs is None else _integer(n_jobs, "n_jobs", wanted, 1, -1)
 
 
-def chunk_size(chunksize: Any) -> int | None:
+def chunk_size(chunksize: Any, call: bool = False) -> int | None:
     """
     Check a chunk size.
 
@@ -74,6 +74,8 @@ def chunk_size(chunksize: Any) -> int | None:
     ----------
     chunksize : int, None
         Items in a chunk: a positive integer (NumPy's count) or None.
+    call : bool, optional
+        Whether it was given to a call, where the built-in ``map`` takes more iterables.
 
     Returns
     -------
@@ -90,6 +92,11 @@ def chunk_size(chunksize: Any) -> int | None:
     if chunksize is None:
         return None
     wanted = "a positive integer or None (the library chooses)"
+    if call and isinstance(chunksize, Iterable):
+        advice = (
+            "; to call func with an item of each of several iterables use starmap(func, zip(a, b))"
+        )
+        raise wrong_type(chunksize, "chunksize", wanted, advice)
     return min(_integer(chunksize, "chunksize", wanted, 1), sys.maxsize)
 
 

@@ -280,7 +280,7 @@ class Executor(ABC):
     ) -> Iterator[Any]:
         items = _options.map_arguments(func, iterable)
         options = self._options._replace(
-            chunksize=_options.chunk_size(chunksize) or self._options.chunksize,
+            chunksize=_options.chunk_size(chunksize, call=True) or self._options.chunksize,
             return_exceptions=_options.flag(return_exceptions, "return_exceptions"),
             star=star,
             ordered=ordered,

@@ -92,9 +92,21 @@ def rebuilt(failure: Failure, error: Any) -> BaseException:
         message = f"{failure.where}: {failure.line} (this exception itself could not be pickled)"
         error = RuntimeError(message)
     put = BaseException.__setattr__  # a frozen dataclass refuses its own
-    put(error, "__cause__", WorkerTraceback(f"{with_source(failure.trace)}{failure.where}"))
-    put(error, "__traceback__", None)
+    trace = error.__traceback__
+    if error is not failure.error:  # a thread's comes as it was raised
+        put(error, "__traceback__", None)
+    elif trace is not None and trace.tb_next is not None:
+        put(error, "__traceback__", trace.tb_next)  # without a frame of ours
+    if error is not failure.error or not _explained(error):
+        put(error, "__cause__", WorkerTraceback(f"{with_source(failure.trace)}{failure.where}"))
     if hasattr(error, "add_note"):
         put(error, "__notes__", [*getattr(error, "__notes__", ()), failure.where])
     raised: BaseException = error
     return raised
+
+
+def _explained(error: BaseException) -> bool:
+    """Tell whether the user's code said, or chose not to say, what an exception came from."""
+    if isinstance(error.__cause__, WorkerTraceback):  # raised once more
+        return False
+    return bool(error.__cause__ or error.__context__ or error.__suppress_context__)

@@ -113,6 +113,10 @@ class Scattered(list[Any]):
     def __init__(self, packed: Packed) -> None:
         super().__init__([packed] if isinstance(packed, bytes) else packed)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Plain on the other side, where this library may be another or not there at all.
+        return list, (list(self),)
+
 
 def size(packed: Packed) -> int:
     """Return how many bytes a packed value takes."""

@@ -28,6 +28,7 @@ from phylozoo_parallel._shipping.memory import Segment
 from phylozoo_parallel._shipping.pickler import dumps
 from phylozoo_parallel._shipping.pickles import Packed
 from phylozoo_parallel._transport.base import Call, Transport
+from phylozoo_parallel._transport.guard import guarded
 from phylozoo_parallel._worker import lifeline, settings
 from phylozoo_parallel._worker.known import Caller, Head
 from phylozoo_parallel._worker.process import run_in_process
@@ -90,7 +91,10 @@ class ToMachine(Transport):
             chunk.progress = Progress(0, 0, 0, 0.0)  # nobody can tell
         reply = chunk.reply.name if chunk.reply else None
         sent = chunk.first, pace, reply, chunk.cell
-        return run_in_process, (self._function, chunk.packed, self._head, sent)
+        return self._run(self._function, chunk.packed, self._head, sent)
+
+    def _run(self, *arguments: Any) -> Call:
+        return guarded(*arguments)
 
     def _equip(self, chunk: Chunk) -> None:
         """Give a chunk what it needs besides its items, where there is shared memory."""
@@ -185,8 +189,12 @@ class ToProcess(ToMachine):
         directory = None
         with suppress(OSError):  # it is gone
             directory = os.getcwd()
-        caller = _pickled(Caller(directory, tuple(sys.path), leak_limit, lifeline.own()))
+        line = lifeline.own(), lifeline.others
+        caller = _pickled(Caller(directory, tuple(sys.path), leak_limit, *line))
         self._head = self._key, self._ticket, caller, self._settings
+
+    def _run(self, *arguments: Any) -> Call:
+        return run_in_process, arguments
 
     def _equip(self, chunk: Chunk) -> None:
         """Give a chunk a segment for large results, and a cell of the board."""

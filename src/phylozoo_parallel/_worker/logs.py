@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._worker import told
@@ -68,9 +67,8 @@ def levels() -> Levels:
     )
 
 
-@contextmanager
-def as_caller(caller: Levels) -> Iterator[None]:
-    """Let pass here what the caller does."""
+def enter(caller: Levels) -> Callable[[], None]:
+    """Let pass here what the caller does; return what ends that."""
     global _callers
     logging.Logger.callHandlers = _call  # type: ignore[assignment, method-assign]
     _callers = caller.handlers
@@ -79,15 +77,17 @@ def as_caller(caller: Levels) -> Iterator[None]:
     changed = [(logger, logger.level, level) for logger, level in loggers if logger.level != level]
     for logger, _, level in changed:
         logger.level = level
-    if changed or disabled != caller.disabled:
+    anew = changed or disabled != caller.disabled
+    if anew:
         logging.disable(caller.disabled)  # which has all loggers look at their levels again
-    try:
-        yield
-    finally:
+
+    def leave() -> None:
         for logger, level, _ in changed:
             logger.level = level
-        if changed or disabled != caller.disabled:
+        if anew:
             logging.disable(disabled)
+
+    return leave
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -58,30 +58,30 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
     begin = perf_counter()
     note = _noter(ticket, cell)
     note(0, 0)
+    callers: Settings = unpickled(packed)
+    settings.limits.enter(callers)
     try:
-        with ExitStack() as limits:
-            try:
-                its_settings: Settings = unpickled(packed)
-                limits.enter_context(settings.limits(its_settings))
-                its = known(head, function)
-            except BaseException as wrong:
-                message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
-                return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
-            if not wanted(key, its.ticket):
-                return b"", 0, 0.0, (), None
-            try:
-                chunk = pickles.unpack(items)
-            except BaseException as wrong:
-                message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
-                return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
-            still = partial(wanted, key, its.ticket)
-            task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
-            with told.listening(caller is not None) as heard, settings.as_caller(its_settings):
-                run(task)
-            note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
-            outcome = _packed(task, begin, task.failures, reply)
-            return (*outcome[:4], told.pack(heard))
+        try:
+            its = known(head, function)
+        except BaseException as wrong:
+            message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
+            return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
+        if not wanted(key, its.ticket):
+            return b"", 0, 0.0, (), None
+        try:
+            chunk = pickles.unpack(items)
+        except BaseException as wrong:
+            message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
+            return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
+        still = partial(wanted, key, its.ticket)
+        task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
+        with told.listening(caller is not None) as heard, settings.as_caller(callers):
+            run(task)
+        note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
+        outcome = _packed(task, begin, task.failures, reply)
+        return (*outcome[:4], told.pack(heard))
     finally:
+        settings.limits.leave()
         here.kind = None
 
 

@@ -17,10 +17,14 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._worker import logs, warned
+
+Undo = Callable[[], Any]
+"""Puts back what was before."""
 
 
 class Numbers(NamedTuple):
@@ -101,69 +105,73 @@ def own_numbers(callers: Numbers) -> None:
 
 
 class _Shared:
-    """A context of the process that several threads may be in at the same time."""
+    """Settings of the process, which several threads may want at the same time."""
 
-    def __init__(self, context: Callable[[Settings], AbstractContextManager[None]]) -> None:
-        self._context = context
+    def __init__(self, put: Callable[[Settings], Undo]) -> None:
+        self._put = put
         self._lock = threading.Lock()
         self._inside = 0
-        self._open = ExitStack()
+        self._undo: Undo = int
 
-    @contextmanager
-    def __call__(self, callers: Settings) -> Iterator[None]:
+    def enter(self, callers: Settings) -> None:
+        """Put them in place, if this thread is the first."""
         with self._lock:
             if not self._inside:
-                self._open.enter_context(self._context(callers))
+                self._undo = self._put(callers)
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if not self._inside:
-                    self._open.close()
+
+    def leave(self) -> None:
+        """Put back what was before, if this thread is the last."""
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._undo()
 
 
 @_Shared
-@contextmanager
-def limits(callers: Settings) -> Iterator[None]:
+def limits(callers: Settings) -> Undo:
     """Go as deep here as the caller may: also to pickle, and to unpickle, a deep tree."""
-    recursion, digits = sys.getrecursionlimit(), getattr(sys, "get_int_max_str_digits", int)()
+    before = sys.getrecursionlimit(), callers.digits and sys.get_int_max_str_digits()
     # The stack of another thread may be too small for it.
     deep = threading.current_thread() is threading.main_thread()
-    if deep and callers.recursion != recursion:
+    _limit(callers.recursion if deep else before[0], callers.digits)
+    return partial(_limit, *before)
+
+
+def _limit(recursion: int, digits: int | None) -> None:
+    if recursion != sys.getrecursionlimit():
         with suppress(RecursionError):  # it is less than the worker itself needs
-            sys.setrecursionlimit(callers.recursion)
-    if callers.digits is not None:
-        sys.set_int_max_str_digits(callers.digits)
-    try:
-        yield
-    finally:
-        if deep:
             sys.setrecursionlimit(recursion)
-        if callers.digits is not None:
-            sys.set_int_max_str_digits(digits)
+    if digits is not None:
+        sys.set_int_max_str_digits(digits)
 
 
 @contextmanager
 def as_caller(callers: Settings) -> Iterator[None]:
     """Have items meet what they would meet in the caller."""
-    with _process(callers), _thread(callers.numbers):
-        yield
+    _process.enter(callers)
+    try:
+        with _decimal(callers.numbers), _numpy(callers.numbers):
+            yield
+    finally:
+        _process.leave()
 
 
 @_Shared
-@contextmanager
-def _process(callers: Settings) -> Iterator[None]:
+def _process(callers: Settings) -> Undo:
     method = multiprocessing.get_start_method(allow_none=True)
-    if _is_lokys(method):
+    lokys = _is_lokys(method)
+    if lokys:
         multiprocessing.set_start_method(callers.start_method, force=True)
-    try:
-        with warned.as_caller(callers.filters), logs.as_caller(callers.levels):
-            yield
-    finally:
-        if _is_lokys(method):
+    undo = warned.enter(callers.filters), logs.enter(callers.levels)
+
+    def put_back() -> None:
+        for one in undo:
+            one()
+        if lokys:
             multiprocessing.set_start_method(method, force=True)
+
+    return put_back
 
 
 def _is_lokys(method: str | None) -> bool:
@@ -171,20 +179,22 @@ def _is_lokys(method: str | None) -> bool:
     return method is not None and method.startswith("loky")
 
 
-@contextmanager
-def _thread(callers: Numbers) -> Iterator[None]:
-    with ExitStack() as stack:
-        if callers.decimal and ("decimal" in sys.modules or callers.decimal != _USUAL.decimal):
-            import decimal
+def _decimal(callers: Numbers) -> AbstractContextManager[Any]:
+    if not callers.decimal or ("decimal" not in sys.modules and callers.decimal == _USUAL.decimal):
+        return nullcontext()
+    import decimal
 
-            signals = [getattr(decimal, name) for name in callers.decimal[6:]]
-            prec, rounding, least, most, capitals, clamp = callers.decimal[:6]
-            context = decimal.Context(prec, rounding, least, most, capitals, clamp, [], signals)
-            stack.enter_context(decimal.localcontext(context))
-        if callers.numpy and ("numpy" in sys.modules or callers.numpy != _USUAL.numpy):
-            with suppress(ImportError):  # a machine without it
-                import numpy
+    prec, rounding, least, most, capitals, clamp, *names = callers.decimal
+    signals = [getattr(decimal, name) for name in names]
+    context = decimal.Context(prec, rounding, least, most, capitals, clamp, [], signals)
+    return decimal.localcontext(context)
 
-                errors: dict[str, Any] = dict(zip(_ERRORS, callers.numpy, strict=True))
-                stack.enter_context(numpy.errstate(**errors))
-        yield
+
+def _numpy(callers: Numbers) -> AbstractContextManager[Any]:
+    if callers.numpy and ("numpy" in sys.modules or callers.numpy != _USUAL.numpy):
+        with suppress(ImportError):  # a machine without it
+            import numpy
+
+            errors: dict[str, Any] = dict(zip(_ERRORS, callers.numpy, strict=True))
+            return numpy.errstate(**errors)
+    return nullcontext()

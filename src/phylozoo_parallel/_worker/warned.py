@@ -11,8 +11,8 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -71,25 +71,25 @@ def filters() -> tuple[Filter, ...]:
     )
 
 
-@contextmanager
-def as_caller(callers: tuple[Filter, ...]) -> Iterator[None]:
-    """Warn here as the caller would."""
-    with warnings.catch_warnings():  # it has all modules look at the filters again
-        before = warnings.showwarning
+def enter(callers: tuple[Filter, ...]) -> Callable[[], None]:
+    """Warn here as the caller would; return what ends that."""
+    here = warnings.catch_warnings()
+    here.__enter__()  # it has all modules look at the filters again
+    _filters()[:] = [
+        (action, message, _arrived(category), module, lineno)
+        for action, message, category, module, lineno in callers
+    ]
+    before = warnings.showwarning
 
-        def show(message: Any, category: Any, filename: str, lineno: int, *file: Any) -> None:
-            here = told.listener()
-            if here is None:
-                before(message, category, filename, lineno, *file)
-            else:
-                here.append(_warned(message, category, filename, lineno))
+    def show(message: Any, category: Any, filename: str, lineno: int, *file: Any) -> None:
+        listener = told.listener()
+        if listener is None:
+            before(message, category, filename, lineno, *file)
+        else:
+            listener.append(_warned(message, category, filename, lineno))
 
-        _filters()[:] = [
-            (action, message, _arrived(category), module, lineno)
-            for action, message, category, module, lineno in callers
-        ]
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield
+    warnings.showwarning = show  # type: ignore[assignment]
+    return lambda: here.__exit__(None, None, None)
 
 
 def _warned(message: Any, category: type[Warning], filename: str, lineno: int) -> Warned:
