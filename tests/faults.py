@@ -5,10 +5,12 @@ The fault table: what may go wrong, and what the caller is promised then.
 
     python tests/faults.py                 run every case; print a table in Markdown
     python tests/faults.py CASE BACKEND    run one; print what came of it as a line of JSON
+    python tests/faults.py shared BACKEND  run those that leave everything as it was, one by one
 
 A case maps its function over ten items, 0 to 9, with two workers; whatever goes wrong goes
-wrong with item 7. Each runs in an interpreter of its own, where everything in this file lives
-in ``__main__``, as in a user's script.
+wrong with item 7. It runs in an interpreter where everything in this file lives in
+``__main__``, as in a user's script: its own, or one that it shares with cases that, as it
+promises itself, leave the workers and the program as they were.
 """
 
 import contextlib
@@ -476,6 +478,13 @@ class Case(NamedTuple):
     """Happens before the program ends."""
     stderr: str = ""
     """What may be printed: a regular expression."""
+    alone: bool = False
+    """Whether it changes the program for good."""
+
+    def shares(self) -> bool:
+        """Tell whether other cases may go before it, and after it."""
+        around = self.cold, self.last, self.stderr
+        return self.warm and not self.alone and not any(around) and self.before is nothing
 
 
 BOTH = ("multiprocessing", "threading")
@@ -840,7 +849,7 @@ CASES = [
     ),
     # The program
     Case("stdout and stderr closed before the first map", talk, cold=close_streams),
-    Case("stdout and stderr closed during the map", lump, closing_streams),
+    Case("stdout and stderr closed during the map", lump, closing_streams, alone=True),
     Case("no temporary directory", lump, lumps, cold=no_temporary_directory),
     Case("no room in files or memory", lump, lumps, cold=no_room),
     Case("no shared memory", lump, lumps, cold=no_shared_memory),
@@ -916,6 +925,8 @@ def run(case: Case, backend: str) -> None:
     handler.emit = logged.append
     logging.getLogger().addHandler(handler)
 
+    for left in folder.iterdir():
+        left.unlink()
     if case.cold is not None:
         case.cold()
     from phylozoo_parallel import ParallelConfig
@@ -944,6 +955,7 @@ def run(case: Case, backend: str) -> None:
     message = "" if error is None else str(error)
     cause = "".join(map(str, causes(error)))
     told = {
+        "case": case.name,
         "results": results,
         "raises": error and type(error).__name__,
         "message": message[:2000],
@@ -957,6 +969,8 @@ def run(case: Case, backend: str) -> None:
         "logged": len(logged),
     }
     os.write(out, (json.dumps(told) + "\n").encode())
+    os.close(out)
+    logging.getLogger().removeHandler(handler)
     if case.last is not None:
         case.last(executor)
 
@@ -1003,4 +1017,8 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         table()
     else:
-        run(next(case for case in CASES if case.name == sys.argv[1]), sys.argv[2])
+        for case, backend in RUNS:
+            if backend == sys.argv[2] and (
+                case.shares() if sys.argv[1] == "shared" else case.name == sys.argv[1]
+            ):
+                run(case, backend)

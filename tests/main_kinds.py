@@ -741,6 +741,112 @@ WORKS = {
         config.n = 5
         def f(i): return Config() is config, Config().n
     """,
+    "enumerations and flags: its own metaclass": """
+        import enum
+        class Meta(enum.EnumMeta):
+            made = []
+            def __new__(meta, name, bases, namespace):
+                Meta.made.append(name)
+                return super().__new__(meta, name, bases, namespace)
+            def __getitem__(cls, name): return super().__getitem__(name.upper())
+        class Base(enum.Enum, metaclass=Meta):
+            @property
+            def low(self): return self.name.lower()
+        class Colour(Base):
+            RED = [1]
+            BLUE = {"a": 1}
+        def f(i): return Colour["red"].value, Colour.BLUE.low, type(Colour) is Meta, Meta.made, Colour([1]).name
+        def check(ex):
+            assert list(ex.map(lambda i: Colour.RED, [1])) == [Colour.RED]
+            assert Meta.made == ["Base", "Colour"]
+    """,
+    "enumerations and flags: newer ones": """
+        import enum, sys
+        class Op(enum.Enum):
+            ADD = [lambda a, b: a + b]
+            def __call__(self, *a): return self.value[0](*a)
+        class Kind(str, enum.Enum):
+            _ignore_ = ["k"]
+            for k in "ab": vars()[k.upper()] = k
+            def __str__(self): return self.value
+        class Nested:
+            class Inner(enum.IntEnum): ONE = 1
+        if sys.version_info >= (3, 11):
+            class Name(enum.StrEnum):
+                HOMO = enum.auto()
+                @enum.nonmember
+                class Other: x = 3
+            @enum.verify(enum.UNIQUE)
+            class Perm(enum.Flag, boundary=enum.KEEP):
+                R = 1
+                W = 2
+                @enum.property
+                def low(self): return self.name.lower()
+            more = lambda: (Name.HOMO == "homo", Name.Other.x, Perm(8 | 1) & Perm.R, Perm.R.low, len(Perm), list(Perm.R | Perm.W), Perm._boundary_.name)
+        else: more = int
+        def f(i): return Op.ADD(1, i), str(Kind.A), [k.name for k in Kind], Nested.Inner(1).name, repr(Nested.Inner.ONE), repr(more())
+        def check(ex): assert list(ex.map(lambda i: (Kind.A, Nested.Inner.ONE, Op.ADD), [1])) == [(Kind.A, Nested.Inner.ONE, Op.ADD)]
+    """,
+    "classes, properties, descriptors: subclasses of property and classmethod": """
+        class classproperty(property):
+            def __get__(self, instance, owner=None): return self.fget(owner)
+        class noted(property):
+            def __init__(self, fget, unit="none"):
+                super().__init__(fget); self.unit = unit
+        class loud(classmethod):
+            def __get__(self, instance, owner=None): return lambda *a: ("loud", super(loud, self).__get__(instance, owner)(*a))
+        class still(staticmethod): pass
+        class Tree:
+            @classproperty
+            def label(cls): return cls.__name__
+            @noted
+            def n(self): "Doc."; return 4
+            @loud
+            def c(cls, i): return cls.__name__, i
+            @still
+            def s(i): return i
+        def f(i): return Tree.label, Tree().n, vars(Tree)["n"].unit, Tree.n.__doc__, Tree.c(i), Tree.s(i), type(vars(Tree)["s"]).__name__
+    """,
+    "modules: what cannot travel and is a module's": """
+        import logging
+        from logging import _lock, lastResort
+        def f(i):
+            with _lock: return _lock is logging._lock, lastResort is logging.lastResort
+    """,
+    "modules: made by hand": """
+        import types
+        config = types.ModuleType("config")
+        config.rate = 3
+        class Settings(types.ModuleType):
+            def twice(self): return 2 * self.rate
+        settings = Settings("settings", "doc")
+        settings.rate = 4
+        def f(i): return config.rate, settings.rate, settings.twice(), settings.__doc__, settings.__name__
+    """,
+    "sentinels, singletons: a singleton that answers to every name": """
+        class Only:
+            made = None
+            def __new__(cls):
+                if cls.made is None: cls.made = object.__new__(cls)
+                return cls.made
+            def __getattr__(self, name): return name
+        only = Only()
+        only.n = 3
+        def f(i): return only.x, only.n, Only() is only
+        def check(ex):
+            assert next(ex.map(lambda i: only, [1])) is only
+            assert next(ex.map(lambda o: o is only, [only]))
+    """,
+    "metaclasses, `__init_subclass__`: of a generic class": """
+        import typing, abc
+        T = typing.TypeVar("T")
+        class Model(typing.Generic[T], abc.ABC):
+            def __init_subclass__(cls, tag, **more):
+                super().__init_subclass__(**more)
+                cls.tag = tag
+        class JC(Model[int], tag="jc"): pass
+        def f(i): return JC.tag, JC.__orig_bases__[0].__args__, issubclass(JC, Model), Model[int]().__class__ is Model
+    """,
     "dataclasses, attrs classes: attrs": """
         import attrs, attr
         @attrs.define
@@ -791,6 +897,10 @@ WORKS = {
         def f(i, default=MISSING): return default is dataclasses.MISSING, MISSING is dataclasses.MISSING, KW_ONLY is dataclasses.KW_ONLY, nothing is __import__("functools")._initial_missing
         def check(ex):
             assert next(ex.map(lambda i: i is MISSING, [MISSING]))
+    """,
+    "sentinels, singletons: very many": """
+        things = [object() for _ in range(20_000)]
+        def f(i): return len(things), len(set(things)), things[0] is things[-1]
     """,
     "sentinels, singletons: among items and results": """
         MISSING = object()
@@ -1023,6 +1133,11 @@ REFUSED = {
         pool = concurrent.futures.ThreadPoolExecutor(1)
         def f(i): return pool
     """,
+    "the module `__main__` itself": """
+        import __main__
+        rate = 2
+        def f(i): return __main__.rate
+    """,
     "generators, running coroutines": """
         trees = (i for i in range(9))
         def f(i): return next(trees)
@@ -1077,13 +1192,16 @@ TOLD = {
         LOCK,
     ),
     "locks, conditions, semaphores, events: a semaphore": (
-        "attribute `gate` of class `Tree`", LOCK,
+        "attribute `gate` of class `Tree`",
+        LOCK,
     ),
     "locks, conditions, semaphores, events: in a closure": (
-        "variable `event` of function `outer.<locals>.inner`", "return results",
+        "variable `event` of function `outer.<locals>.inner`",
+        "return results",
     ),
     "queues, threads, processes, pools, futures": ("global `waiting` of", "return results"),
     "queues, threads, processes, pools, futures: a pool": ("global `pool` of", INSIDE),
+    "the module `__main__` itself": ("global `__main__` of", "use the name in it directly"),
     "generators, running coroutines": ("global `trees` of", HALF),
     "open files, sockets, connections": ("global `db` of", INSIDE),
     "open files, sockets, connections: a file to write": ("global `log` of", INSIDE),

@@ -120,7 +120,9 @@ def _move(joblib: Path, module: str) -> int:
     return edit(joblib, lambda text: re.sub(r"(?m)^(\s*from \.[\w.]*)( import .*)$", moved, text))
 
 
+KINDS = {"next": next_joblib, "outside": outside_joblib}
+
 if __name__ == "__main__":
     kind, directory = sys.argv[1:]
     shutil.rmtree(Path(directory) / "joblib", ignore_errors=True)
-    {"next": next_joblib, "outside": outside_joblib}[kind](Path(directory))
+    KINDS[kind](Path(directory))

@@ -8,6 +8,7 @@ from multiprocessing.pool import ThreadPool
 import joblib
 import pytest
 from joblib._parallel_backends import LokyBackend, ParallelBackendBase
+from joblibs import SUBMIT, worker_settings
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
 
@@ -27,7 +28,9 @@ class Recording(LokyBackend):
 
     def submit(self, func, callback=None):
         type(self).submitted += 1
-        return super().submit(func, callback)
+        return getattr(super(), SUBMIT)(func, callback)
+
+    apply_async = submit
 
 
 class Unhurried(ParallelBackendBase):
@@ -49,6 +52,8 @@ class Unhurried(ParallelBackendBase):
     def submit(self, func, callback=None):
         type(self).submitted += 1
         return self.pool.apply_async(func, callback=callback)
+
+    apply_async = submit
 
 
 @pytest.fixture(params=[Recording, Unhurried])
@@ -223,6 +228,7 @@ class TestWhatReachesTheWorkers:
             seen = set(processes.map(lambda _: os.environ["OMP_NUM_THREADS"], range(9)))
         assert seen == {str(count)}
 
+    @worker_settings
     def test_initializer(self, processes):
         with joblib.parallel_config(
             backend="loky", initializer=lambda value: os.environ.update(STARTED=value), initargs="1"

@@ -1,16 +1,23 @@
 """Maps on a joblib whose insides are not as we know them: right, and slower at worst."""
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
+import numpy
 import pytest
 import skew
 
+from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor, WorkerLostError
 from phylozoo_parallel._loky import contract
+from phylozoo_parallel._loky.contract import LokyBackend
 
 PROBE = Path(__file__).parent / "skew_probe.py"
 SOURCES = Path(contract.__file__).parent.parent
@@ -43,13 +50,16 @@ MODULES = [f"joblib.{it}" for it in ("parallel", "executor", "_parallel_backends
         "loky.backend.utils",
     )
 ]
-LEFT_OUT = {"DaskDistributedBackend", "_callbacks", "client"}
-"""Names that only a map on Dask comes upon."""
+LEFT_OUT = {"DaskDistributedBackend", "_callbacks", "client", "_winapi"}
+"""Names that only a map on Dask comes upon, or one on Windows."""
 
 SAMPLE = {"BatchedCalls", "submit", "_pool", "_workers", "_executor", "_call_queue", "_CallItem"}
 """What is renamed in every run of the suite: something of each thing."""
 
-ALL = [name for name in [*MODULES, *NEEDED, *OPTIONAL] if name not in LEFT_OUT]
+ARGUMENTS = ["kill_workers"]
+"""Of what is called by name."""
+
+ALL = [name for name in [*MODULES, *NEEDED, *OPTIONAL, *ARGUMENTS] if name not in LEFT_OUT]
 
 NEEDLESS = pytest.mark.skipif(
     not contract.LOKY.startswith("joblib"), reason="the copies are made of joblib's own loky"
@@ -102,3 +112,151 @@ def test_a_name_that_has_changed(name, tmp_path):
         assert not warned
     else:
         assert not warned or one_warning(warned)
+
+
+@NEEDLESS
+def test_tasks_that_travel_in_another_form(tmp_path):
+    """What is sent past loky's threads is not understood then, and the first one tells."""
+    made = r"_CallItem\(\s*work_id,\s*work_item.fn,\s*work_item.args,\s*work_item.kwargs,\s*\)"
+    read = r"( *)call_item = call_queue.get\(.*\)\n"
+
+    def wrap(text):
+        text = re.sub(made, lambda it: f'("task", {it[0]})', text)
+        return re.sub(read, r"\g<0>\1call_item = call_item and call_item[1]" + "\n", text)
+
+    assert skew.edit(skew.copy_joblib(tmp_path), wrap) == 1
+    assert not probed(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["next", "outside"])
+def test_the_next_loky(kind, tmp_path):
+    skew.KINDS[kind](tmp_path)
+    assert not probed(tmp_path)
+
+
+def test_threads_share_one_pool_where_loky_has_one_for_each(tmp_path, run_script):
+    skew.next_joblib(tmp_path)
+    run_script(
+        f"""
+        import os, sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        import multiprocessing
+        from threading import Thread
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        def run(n_jobs):
+            executor = MultiprocessingExecutor(n_jobs)
+            assert list(executor.map(abs, range(-20, 0), 1)) == list(range(20, 0, -1))
+
+        for n_jobs in 2, 2, 3, 2:
+            thread = Thread(target=run, args=(n_jobs,))
+            thread.start()
+            thread.join()
+            run(2)
+            assert len(multiprocessing.active_children()) == 2
+        """
+    )
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Have maps run as where a needed name is missing."""
+    monkeypatch.setattr(contract, "missing", "its executor has no arms")
+    monkeypatch.setattr("phylozoo_parallel._engines.plain._warned", True)
+
+
+@pytest.mark.usefixtures("plain")
+class TestPlainCalls:
+    def test_say_so_once_where_the_map_is_called(self, monkeypatch, workers):
+        monkeypatch.setattr("phylozoo_parallel._engines.plain._warned", False)
+        with pytest.warns(RuntimeWarning, match="has no arms") as caught:
+            assert list(workers.map(abs, [-1])) == [1]
+        assert [it.filename for it in caught] == [__file__]
+        assert list(workers.map(abs, [-1])) == [1]
+
+    def test_same_results_in_the_same_order(self, workers):
+        items = [5, 0, 3, 1, 4] * 4
+        assert list(workers.map(lambda it: time.sleep(it / 500) or it, items)) == items
+        assert sorted(workers.map_unordered(abs, iter(items))) == sorted(items)
+        assert list(workers.starmap(pow, [(2, 3), (3, 2)], 1)) == [8, 9]
+        assert list(workers.map(abs, [])) == []
+
+    def test_endless_input_and_an_early_end(self, workers):
+        read = []
+        results = workers.map(abs, (read.append(it) or it for it in itertools.count()), 1)
+        assert list(itertools.islice(results, 20)) == list(range(20))
+        results.close()
+        assert len(read) <= 40
+
+    def test_errors_keep_their_place_and_can_be_results(self, workers):
+        results, got = workers.map(lambda it: 6 // it, [3, 2, 0, 1], 1), []
+        with pytest.raises(ZeroDivisionError):
+            got.extend(results)
+        assert got == [2, 3]
+        *good, bad = workers.map(lambda it: 6 // it, [3, 2, 0], 1, return_exceptions=True)
+        assert good == [2, 3]
+        assert isinstance(bad, ZeroDivisionError)
+
+    def test_lost_work_runs_again_and_the_guilty_item_is_named(self, processes, caplog):
+        results, got = processes.map(lambda it: it != 2 or os._exit(3), range(5), 1), []
+        with pytest.raises(WorkerLostError, match="item 2"):
+            got.extend(results)
+        assert got == [True, True]
+        assert "item 2" in caplog.text
+
+    def test_a_large_array_is_private(self, processes):
+        array = numpy.ones(1 << 18)
+
+        def overwrite(item):
+            array[0] += item
+            return array[0]
+
+        assert list(processes.map(overwrite, [1, 1], 2)) == [2, 3]
+        assert array[0] == 1
+
+    @pytest.mark.parametrize("kind", [MultiprocessingExecutor, ThreadingExecutor])
+    def test_one_worker_runs_one_item_at_a_time(self, kind, tmp_path):
+        def alone(_):
+            file = tmp_path / "running"
+            file.touch(exist_ok=False)
+            time.sleep(0.005)
+            file.unlink()
+
+        assert list(kind(1).map(alone, range(8), 1)) == [None] * 8
+
+    def test_inside_one_another(self, workers):
+        def nested(item):
+            return sum(MultiprocessingExecutor(2).map(abs, range(item)))
+
+        assert list(workers.map(nested, range(4))) == [0, 0, 1, 3]
+
+    def test_at_the_same_time_with_other_counts(self, workers):
+        with ThreadPoolExecutor() as threads:
+            maps = [
+                threads.submit(lambda n: list(MultiprocessingExecutor(n).map(abs, range(9), 1)), n)
+                for n in (2, 3, 2, 3)
+            ]
+            assert list(workers.map(abs, range(9), 1)) == list(range(9))
+            assert [it.result(60) for it in maps] == [list(range(9))] * 4
+
+    def test_on_the_engine_of_a_context(self, processes):
+        class Counting(LokyBackend):
+            started = 0
+
+            def start_call(self):
+                type(self).started += 1
+
+        joblib.register_parallel_backend("counting", Counting)
+        try:
+            with joblib.parallel_config("counting"):
+                assert list(processes.map(lambda it: -it, range(9), 3)) == [-it for it in range(9)]
+        finally:
+            del joblib.parallel.BACKENDS["counting"]
+        assert Counting.started
+
+    def test_where_joblib_does_not_tell_its_context(self, workers, monkeypatch):
+        monkeypatch.delattr(joblib.parallel, "get_active_backend")
+        monkeypatch.setattr("phylozoo_parallel._loky.context.none", (None, None))
+        with joblib.parallel_config(n_jobs=2):
+            assert list(workers.map(abs, range(9))) == list(range(9))
+            assert list(MultiprocessingExecutor().map(abs, range(9))) == list(range(9))

@@ -30,6 +30,7 @@ from joblib.parallel import (
     default_parallel_config,
     get_active_backend,
 )
+from joblibs import SUBMIT, worker_settings
 from systems import forks, needs_linux
 
 from phylozoo_parallel import (
@@ -65,16 +66,11 @@ def opened(request):
         yield parallel
 
 
-def submit(backend):
-    """Return the method that takes a task; before joblib 1.5 its name was another."""
-    return getattr(backend, "submit", None) or backend.apply_async
-
-
 def outcome(backend, func, *args):
     """Submit one call as the engine does and wait for what comes back."""
     done, box = threading.Event(), []
     batch = BatchedCalls([(func, args, {})], backend.get_nested_backend())
-    submit(backend)(batch, callback=lambda out: (box.append(out), done.set()))
+    getattr(backend, SUBMIT)(batch, callback=lambda out: (box.append(out), done.set()))
     assert done.wait(60)
     return box[0]
 
@@ -112,9 +108,7 @@ class TestContext:
         level = joblib.delayed(lambda: get_active_backend()[0].nesting_level)
         assert Parallel(n_jobs=2, backend=backend)([level()] * 2) == [1, 1]
 
-    @pytest.mark.skipif(
-        not hasattr(LokyBackend(), "backend_kwargs"), reason="joblib before 1.5 takes none"
-    )
+    @worker_settings
     def test_settings_that_reach_loky(self):
         with parallel_config(backend="loky", inner_max_num_threads=3, initializer=print):
             backend, _ = get_active_backend()
@@ -211,7 +205,7 @@ class TestOpenParallel:
     def test_loky_hands_out_a_future(self):
         with Parallel(n_jobs=2, backend=LokyBackend(nesting_level=0)) as parallel:
             batch = BatchedCalls([(abs, (-1,), {})], parallel._backend.get_nested_backend())
-            future = submit(parallel._backend)(batch, callback=None)
+            future = getattr(parallel._backend, SUBMIT)(batch, callback=None)
             assert future.result(60) == [1]
             assert callable(future.add_done_callback)
 
@@ -542,6 +536,7 @@ class TestStraightToTheWorkers:
         )
         assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
+    @worker_settings
     def test_but_not_while_workers_start_whose_death_loky_has_to_notice(self, run_script):
         done = run_script(
             """
@@ -574,7 +569,9 @@ class TestThreads:
 
             def submit(self, func, callback=None):
                 type(self).submitted += 1
-                return super().submit(func, callback)
+                return getattr(super(), SUBMIT)(func, callback)
+
+            apply_async = submit
 
         before = threading.active_count()
         monkeypatch.setitem(BACKENDS, "threading", Counting)

@@ -14,6 +14,7 @@ import numpy
 import pytest
 from environments import ROOT
 from joblib import Parallel, delayed
+from joblibs import worker_settings
 
 from phylozoo_parallel import MultiprocessingExecutor, PhyloZooValueError, ThreadingExecutor
 
@@ -212,6 +213,7 @@ class TestArrays:
 
 
 class TestWorkersOfAContext:
+    @worker_settings
     def test_idle_workers_end(self, processes, pool_pids, wait_until):
         with joblib.parallel_config(backend="loky", idle_worker_timeout=0.2):
             seen = set(processes.map(pid, range(4), 1))
@@ -244,6 +246,7 @@ class TestWorkersOfAContext:
             results = processes.map(threads_allowed, range(4))
         assert set(results) == {"6"}
 
+    @worker_settings
     def test_threads_have_no_use_for_an_initializer(self):
         started = []
         with joblib.parallel_config(backend="loky", initializer=started.append, initargs=(1,)):

@@ -124,6 +124,25 @@ class TestProgress:
         pytest.importorskip("ipywidgets")
         assert "application/vnd.jupyter.widget-view+json" in kernel.run(self.CELL)
 
+    def test_a_finished_bar_is_stored_as_finished(self):
+        """Its last state is what a notebook keeps, and what a page shows of it."""
+        pytest.importorskip("ipywidgets")
+        cell = """
+            from phylozoo_parallel import ParallelConfig
+            for backend in "sequential", "threading", "multiprocessing":
+                executor = ParallelConfig(backend, 2, progress=backend).get_executor()
+                assert list(executor.map(abs, range(9))) == list(range(9))
+            """
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell))]
+        )
+        nbclient.NotebookClient(notebook, timeout=60, store_widget_state=True).execute()
+        widgets = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+        values = [str(widget["state"].get("value")) for widget in widgets.values()]
+        labels = [" ".join(value.split()) for value in values]
+        for backend in "sequential", "threading", "multiprocessing":
+            assert f"{backend}: 100%" in labels
+
     def test_is_text_without_widgets(self, start_kernel):
         kernel = start_kernel()
         kernel.run("import sys\nsys.modules['ipywidgets'] = None")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib.metadata import requires
 from importlib.util import resolve_name
 from pathlib import Path
 
+import oldest
 import pytest
 from environments import (
     ROOT,
@@ -177,15 +180,19 @@ def test_the_room_of_loky_knows_nothing_of_ours() -> None:
     assert not {other for name in inside for other in ours(name)} - inside
 
 
-def test_only_the_engine_leans_on_the_insides_of_joblib() -> None:
+def test_only_one_room_leans_on_the_insides_of_joblib() -> None:
     def insides(name: str) -> list[str]:
-        tree = ast.walk(ast.parse(SOURCES[name].read_text()))
+        tree = list(ast.walk(ast.parse(SOURCES[name].read_text())))
         used = [
             f"joblib.{node.attr}"
             for node in tree
             if isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.value.id == "joblib"
+        ]
+        strings = [node.value for node in tree if isinstance(node, ast.Constant)]
+        used += [
+            it for it in strings if isinstance(it, str) and re.fullmatch(r"joblib\.[\w.]+", it)
         ]
         used += [f"{module}.{what}".rstrip(".") for module, what in imported(name)]
         return [
@@ -198,10 +205,44 @@ def test_only_the_engine_leans_on_the_insides_of_joblib() -> None:
 
     public = [[name] for name in joblib.__all__]
     leaning = {name.partition(".")[0] for name in SOURCES if insides(name)}
-    assert leaning == {"_engines", "_loky"}
+    assert leaning == {"_loky"}
+
+
+def test_engines_use_no_private_names_of_what_joblib_gives_them() -> None:
+    def foreign(name: str) -> set[str]:
+        return {
+            ast.unparse(node)
+            for node in ast.walk(ast.parse(SOURCES[name].read_text()))
+            if isinstance(node, ast.Attribute)
+            and re.match("_[^_]", node.attr)
+            and ast.unparse(node.value) not in ("self", "super()")
+        }
+
+    assert foreign("_loky.start")  # the search itself works
+    found = {name: foreign(name) for name in SOURCES if name.startswith("_engines")}
+    assert {name: used for name, used in found.items() if used} == {}
 
 
 def test_modules_stay_small() -> None:
     lines = {name: len(file.read_text().splitlines()) for name, file in SOURCES.items()}
     assert len(lines) > 30  # the count itself works
     assert {name: count for name, count in lines.items() if count > 350} == {}
+
+
+def test_every_requirement_has_a_lower_bound_alone() -> None:
+    """Or the environment with the oldest of everything could not tell what that is."""
+    pins = oldest.oldest(requires("phylozoo-parallel") or [])
+    assert {"joblib", "loky", "cloudpickle"} < {pin.partition("==")[0] for pin in pins}
+    assert len(pins) == len({pin.partition("==")[0] for pin in pins})
+
+
+def test_the_oldest_of_what_two_extras_name_is_the_higher_bound() -> None:
+    pins = oldest.oldest(
+        ["a>=1.10; extra == 'x'", "a>=1.9; extra == 'y'", "b>=2; python_version < '3.11'"]
+    )
+    assert pins == ["a==1.10", "b==2; python_version < '3.11'"]
+    both = ["c>=3; sys_platform == 'linux' and extra == 'x'"]
+    assert oldest.oldest(both) == ["c==3; sys_platform == 'linux'"]
+    for loose in "a", "a<3", "a>=1,<3":
+        with pytest.raises(ValueError, match="lower bound"):
+            oldest.oldest([loose])

@@ -37,6 +37,11 @@ CHECKS = {
         "squirrel_from_msa(al": "assert network.taxa == set(alignment.taxa_order)",
         "counts = ": "assert counts['KAL153'] > 50",
     },
+    "long-runs.md": {
+        "failed = ": "assert list(failed) == [3]",
+        "others = ": "assert results == [0.0, 0.1, 0.2, 0.4, 0.4, 0.5]",
+        "basicConfig": "assert total == 0.0 + 0.1 + 0.2\nassert '3 of 3' in open('run.log').read()",
+    },
     "errors.md": {
         "rates = []": "assert rates == [3, 4]\nassert 'item 2' in where\nassert failed == 2",
         "rest = ": "assert rest == [12]",

@@ -353,7 +353,8 @@ def test_a_task_is_not_looked_for_in_the_pool_before_its_own(run_script):
         executor = MultiprocessingExecutor(2, retries=0)
         assert list(executor.map(abs, [-1, 2])) == [1, 2]
         backend = pools.kept["processes"].backend
-        submit, before = backend.submit, backend._workers
+        name = "submit" if hasattr(backend, "submit") else "apply_async"  # before joblib 1.5
+        submit, before = getattr(backend, name), backend._workers
 
         def wait_until(ready, seconds):
             end = time.monotonic() + seconds
@@ -361,7 +362,7 @@ def test_a_task_is_not_looked_for_in_the_pool_before_its_own(run_script):
                 time.sleep(0.01)
 
         def late(*args, **kwargs):
-            del backend.submit
+            delattr(backend, name)
             os.kill(next(iter(before._processes)), signal.SIGKILL)
             wait_until(lambda: before._flags.broken, 20)
             other = MultiprocessingExecutor(2)
@@ -369,7 +370,7 @@ def test_a_task_is_not_looked_for_in_the_pool_before_its_own(run_script):
             wait_until(lambda: backend._workers is not before, 2)
             return submit(*args, **kwargs)
 
-        backend.submit = late
+        setattr(backend, name, late)
         try:
             list(executor.map(os._exit, [3], 1))
         except RuntimeError as error:

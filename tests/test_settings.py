@@ -476,14 +476,14 @@ class TestHashes:
             """
             import os
             import joblib
-            from joblib.externals.loky import reusable_executor
+            from phylozoo_parallel._loky.start import current
             from phylozoo_parallel import MultiprocessingExecutor
 
             def theirs():
                 return joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(-1) for _ in range(20))
 
             def pids():
-                return set(reusable_executor._executor._processes)
+                return set(current()._processes)
 
             theirs()
             before = pids()

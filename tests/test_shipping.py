@@ -3,20 +3,27 @@
 import functools
 import itertools
 import os
+import shutil
+import sys
 import time
 
 import joblib
+import psutil
 import pytest
+from systems import WINDOWS, needs_linux, needs_posix
 
 from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
 from phylozoo_parallel._shipping import memory, pickles
 from phylozoo_parallel._transport import processes as transport
 
+if sys.platform == "linux":
+    from phylozoo_parallel._shipping import memory_linux
+
 np = pytest.importorskip("numpy")
 pytestmark = pytest.mark.core
 
 MEGABYTE = 1 << 20
-needs_memfd = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+nameless = needs_linux("has memory without a name")
 
 
 class Counted:
@@ -40,6 +47,12 @@ def shared_by(pid):
     """Tell the memory that a process maps and that has no name."""
     with open(f"/proc/{pid}/maps") as maps:
         return [line for line in maps if "memfd:phylozoo-parallel" in line and " rw-p " in line]
+
+
+def open_files():
+    """Tell how many files, pipes and the like this process has open."""
+    me = psutil.Process()
+    return me.num_handles() if WINDOWS else me.num_fds()
 
 
 @pytest.mark.parametrize("size", [10, 5 * MEGABYTE], ids=["small", "large"])
@@ -95,14 +108,15 @@ def test_arrays_are_writable_and_private(processes):
 
 
 def test_results_are_writable_and_hold_no_files(processes):
-    before = len(os.listdir("/proc/self/fd"))
+    list(processes.map(abs, range(50)))
+    before = open_files()
     results = list(processes.map(lambda n: np.full(MEGABYTE, n, float), range(24), 2))
     assert [result[-1] for result in results] == list(range(24))
     results[0][0] = 7
-    assert len(os.listdir("/proc/self/fd")) <= before + 2 * 2
+    assert open_files() <= before + 2 * 2
 
 
-@needs_memfd
+@nameless
 class TestRelease:
     def test_when_the_map_ends(self, processes, wait_until):
         captured = np.ones(4 * MEGABYTE)
@@ -187,15 +201,16 @@ class TestWithoutSharedMemory:
             assert (result == i + 1).all() and result.flags.writeable
         """
 
+    NO_ROOM = "from phylozoo_parallel._shipping import memory; memory._write = none"
+
     @pytest.mark.parametrize(
         "how",
         [
-            "os.memfd_create = none",
-            "os.memfd_create = none; os.O_TMPFILE = 0",
-            "os.pwrite = none",
-            "del os.memfd_create; del os.O_TMPFILE",
+            pytest.param("os.memfd_create = none", marks=nameless),
+            pytest.param("os.memfd_create = none; os.O_TMPFILE = 0", marks=nameless),
+            NO_ROOM,
         ],
-        ids=["files instead", "no files either", "no room", "another system"],
+        ids=["files instead", "no files either", "no room"],
     )
     def test_results_are_right(self, run_script, how):
         run_script(self.SCRIPT.replace("{how}", how))
@@ -204,17 +219,19 @@ class TestWithoutSharedMemory:
         """It answers in the message."""
 
         def full(item):
+            from phylozoo_parallel._shipping import memory
+
             def none(*args):
                 raise OSError(28, "No space left on device")
 
-            before, os.pwrite = os.pwrite, none
+            before, memory._write = memory._write, none
             try:
                 return np.full(MEGABYTE, item, float)
             finally:
                 # Put back once the result is on its way, for the tests that follow.
                 import threading
 
-                threading.Timer(0.5, setattr, (os, "pwrite", before)).start()
+                threading.Timer(0.5, setattr, (memory, "_write", before)).start()
 
         for number, array in enumerate(processes.map(full, [0.0, 1.0], 1)):
             assert array[-1] == number
@@ -234,7 +251,8 @@ def test_joblibs_temp_folder_is_where_it_goes(tmp_path, monkeypatch):
         func = functools.partial(lambda a, b: a[0] + b, captured)
         assert list(MultiprocessingExecutor(2).map(func, range(4))) == [1, 2, 3, 4]
     assert str(tmp_path) in made
-    assert os.listdir(tmp_path) == [] or all("joblib" in name for name in os.listdir(tmp_path))
+    ours = [path for path in tmp_path.iterdir() if "joblib" not in path.name]
+    assert all(path.is_dir() and not list(path.iterdir()) for path in ours)
 
 
 def test_small_functions_take_no_segment(processes, monkeypatch):
@@ -275,14 +293,14 @@ def test_a_megabyte_a_result_in_flight_is_all_that_threads_hold():
 
 
 def test_many_maps_at_once_leave_few_files_open(processes):
+    list(processes.map(abs, range(50)))
+    before = open_files()
     maps = [processes.map(abs, range(50)) for _ in range(30)]
     assert [list(one) for one in maps] == [list(range(50))] * 30
-    names = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
-    held = sum("memfd:phylozoo-parallel" in name for name in names)
-    assert held <= transport.KEPT_REPLIES + 8
+    assert open_files() <= before + transport.KEPT_REPLIES + 8
 
 
-@needs_memfd
+@nameless
 def test_segments_are_the_users_alone_and_have_no_name(tmp_path):
     for folder in None, str(tmp_path):
         segment = memory.Segment(folder)
@@ -294,7 +312,7 @@ def test_segments_are_the_users_alone_and_have_no_name(tmp_path):
         segment.close()
 
 
-@needs_memfd
+@nameless
 def test_a_link_in_the_place_of_a_segment_is_not_followed(tmp_path):
     segment = memory.Segment()
     segment.write([b"ours"])
@@ -305,3 +323,96 @@ def test_a_link_in_the_place_of_a_segment_is_not_followed(tmp_path):
     with pytest.raises(FileNotFoundError, match="no longer what it was"):
         memory.opened((str(link), *segment.name[1:]), os.O_RDONLY)
     segment.close()
+
+
+@nameless
+def test_a_python_that_was_built_for_an_older_system_has_it_too(monkeypatch):
+    """conda's and uv's have neither of the two names."""
+    monkeypatch.delattr(os, "memfd_create")
+    fd, path = memory_linux.made(None)
+    assert os.readlink(path).startswith("/memfd:phylozoo-parallel")
+    assert os.fstat(fd).st_mode & 0o777 == 0o600
+    assert not os.get_inheritable(fd)
+    os.close(fd)
+
+
+@needs_posix("folder of ours: its files vanish by themselves")
+class TestFiles:
+    """Where memory needs a name, as on macOS."""
+
+    @pytest.fixture
+    def files(self, monkeypatch):
+        from phylozoo_parallel._shipping import memory_files
+
+        monkeypatch.setattr(memory_files, "folders", {})
+        yield memory_files
+        memory_files._leave()
+
+    def test_are_the_users_alone(self, files, tmp_path):
+        fd, path = files.made(str(tmp_path))
+        assert os.fstat(fd).st_mode & 0o777 == 0o600
+        assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
+        assert not os.get_inheritable(fd)
+        os.close(fd)
+        files.removed(path)
+        assert not os.path.exists(path)
+        files._leave()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_are_made_anew_where_somebody_tidied_up(self, files, tmp_path):
+        fd, path = files.made(str(tmp_path))
+        os.close(fd)
+        shutil.rmtree(os.path.dirname(path))
+        files.removed(path)
+        fd, path = files.made(str(tmp_path))
+        assert os.path.exists(path)
+        os.close(fd)
+
+    def test_of_the_parent_are_none_of_a_forked_childs_business(self, files, tmp_path):
+        fd, path = files.made(str(tmp_path))
+        child = os.fork()
+        if not child:
+            files.removed(path)
+            files._leave()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert os.path.exists(path)
+        os.close(fd)
+
+    def test_leave_nothing_when_the_program_ends(self, run_script, tmp_path):
+        """Nor where it is another program's worker process of multiprocessing."""
+        folder = str(tmp_path / "temporary")
+        os.mkdir(folder)
+        run_script(
+            f"""
+            import multiprocessing, os, sys, tempfile
+            import numpy as np
+            import phylozoo_parallel._shipping.memory as memory
+            from phylozoo_parallel._shipping import memory_files as files
+
+            memory.made, memory.removed = files.made, files.removed
+            tempfile.tempdir = {folder!r}
+
+            def run():
+                from phylozoo_parallel import MultiprocessingExecutor
+                executor = MultiprocessingExecutor(2)
+                lump = np.ones(1 << 20)
+                for _ in range(3):
+                    for number, it in enumerate(executor.map(lambda i: lump * i, range(6), 1)):
+                        assert (it == number).all() and it.flags.writeable
+                if sys.platform == "linux":  # elsewhere all of them are there
+                    assert next(iter(files.folders)) == {folder!r}
+                left = executor.map(lambda i: lump * i, range(600), 1)
+                next(left)
+                return left
+
+            if __name__ == "__main__":
+                child = multiprocessing.get_context("fork").Process(target=run)
+                child.start()
+                child.join()
+                assert child.exitcode == 0
+                assert os.listdir({folder!r}) == []
+                left = run()
+            """
+        )
+        assert not [name for name in os.listdir(folder) if name.startswith("phylozoo")]

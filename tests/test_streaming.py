@@ -9,6 +9,7 @@ import time
 import joblib
 import pytest
 from joblib._parallel_backends import LokyBackend
+from joblibs import SUBMIT
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig
 
@@ -25,7 +26,9 @@ class Counting(LokyBackend):
 
     def submit(self, func, callback=None):
         type(self).submitted += 1
-        return super().submit(func, callback)
+        return getattr(super(), SUBMIT)(func, callback)
+
+    apply_async = submit
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import joblib
 import pytest
+from joblibs import worker_settings
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
 
@@ -389,6 +390,7 @@ class TestOnePool:
             assert next(results) == i
 
 
+@worker_settings
 def test_workers_that_start_again_are_deaf_to_interrupts(run_script):
     """They end after a while without work, and the next map starts new ones."""
     run_script(

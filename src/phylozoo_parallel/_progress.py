@@ -71,7 +71,10 @@ def bar(wanted: bool | str, total: int | None, results: Iterable[Any] | None = N
         return None
     from tqdm.auto import tqdm
 
-    return tqdm(results, wanted if isinstance(wanted, str) else None, total, leave=None)
+    made = tqdm(results, wanted if isinstance(wanted, str) else None, total)
+    # The outermost stays. Said by ``leave=None``, the widget of a notebook goes, and stores 0 %.
+    made.leave = not made.pos
+    return made
 
 
 class Bar:

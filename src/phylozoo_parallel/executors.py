@@ -85,9 +85,10 @@ class ThreadingExecutor(_WorkerExecutor):
     chunksize : int or None, optional
         Items that travel to a worker together, where a call does not say.
     retries : int, optional
-        How often an item may run again because a worker process died under it (default 1).
+        Without effect: a thread does not die alone. Here for :class:`ParallelConfig`, which gives
+        the same arguments to threads and processes.
     timeout : float or None, optional
-        Seconds that an item may run (default: no limit).
+        Seconds that an item may run (default: no limit); its thread is then left behind.
     progress : bool or str, optional
         Whether to show a progress bar (default: no), or its description.
 

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import joblib
 from joblib import Parallel, delayed
 
 from phylozoo_parallel._engines import pools
@@ -119,10 +118,10 @@ def _warn() -> None:
     if not _warned:
         _warned = True
         warnings.warn(
-            f"joblib {joblib.__version__} is not as this version of phylozoo-parallel knows it "
+            f"joblib {contract.VERSION} is not as this version of phylozoo-parallel knows it "
             f"({contract.missing}): maps are right, but slower and without timeout",
             RuntimeWarning,
-            stacklevel=7,
+            stacklevel=6,  # where the map is called
         )
 
 

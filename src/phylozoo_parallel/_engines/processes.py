@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from contextlib import suppress
 from functools import partial
 from multiprocessing.util import Finalize
@@ -13,11 +14,12 @@ from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.base import Done, WorkersLost
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
-from phylozoo_parallel._loky import context, contract, direct, exit, failure, start
+from phylozoo_parallel._loky import context, contract, direct, exit, failure, newborn, start
 from phylozoo_parallel._shipping import board
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call
 from phylozoo_parallel._worker import lifeline
+from phylozoo_parallel._worker.begin import begin
 from phylozoo_parallel._worker.process import run_in_process
 
 
@@ -34,15 +36,17 @@ class ProcessPool(Pool):
         if type(self.backend) is contract.LokyBackend:
             executor = self.executor
             start.hold(executor)
-            # An empty task has the workers start while this process does other things.
             start.hash_alike(executor)
+            lifeline.others = newborn.equip(executor, begin, os.getpid(), lifeline.own())
             with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
-                self.submit(self.task(), lambda out: None)
+                newborn.start(executor, lambda: self.submit(self.task(), lambda out: None))
             lifeline.guard(start.pids(executor))
             exit.leave_with(executor)
 
     def _enter(self) -> None:
         executor = start.current()
+        if start.is_open(executor):  # joblib may start some of its workers below
+            newborn.equip(executor, begin, os.getpid(), lifeline.own())
         start.resize(executor, self.parallel.n_jobs)
         with start.deaf_to_interrupts(), start.at_hand(executor):
             super()._enter()
@@ -83,6 +87,7 @@ class ProcessEngine(StreamingEngine):
         pool = self._pool
         with pools.lock:  # nobody else opens the pool anew: it has to be this executor's task
             executor = pool.executor
+            _mend(executor)
 
             def landed(future: Any) -> None:
                 if isinstance(future.exception(), contract.LOST):
@@ -110,11 +115,14 @@ class ProcessEngine(StreamingEngine):
 
     def end_workers(self) -> None:
         """End all workers at once."""
+        _lost(self._pool.executor)  # before it looks as if they had died by themselves
         exit.end(self._pool.executor)
 
     def look_after(self) -> None:
-        """Free loky from waiting for a worker that died while it sent its answer."""
-        executor: Any = self._pool.executor
+        """Free loky from a wait for a worker that died while it answered, or do its work."""
+        with pools.lock:
+            executor = self._pool.executor
+            _mend(executor)
         died = failure.has_dead(executor)
         if died and self._ailing is executor:
             failure.free(executor)
@@ -129,13 +137,24 @@ def _lost(executor: Any) -> WorkersLost:
         page = board.own()
         loss = WorkersLost(failure.ended(executor), page.latest() if page else {})
         executor.loss = loss
+        if executor._flags.broken or executor._flags.kill_workers:
+            exit.kill(executor)
     return loss
+
+
+def _mend(executor: Any) -> None:
+    """Break up an executor whose thread has died: its tasks are lost, and no worker is to blame."""
+    if failure.has_stopped(executor):
+        executor.loss = WorkersLost({}, {})
+        failure.break_up(executor)
 
 
 def _pool(workers: int, backend: Any) -> ProcessPool:
     """Share joblib's own pool of processes, and resize it only when nobody uses it."""
     settings = context.settings(backend)
     current = start.current()
+    if current is not None:
+        _mend(current)
     open_now = start.is_open(current)
     size = start.size(current) if open_now and start.busy(current) else max(workers, 2)
     pool: Any = pools.kept.get("processes")

@@ -15,8 +15,11 @@ Context = tuple[Any, int | None]
 
 none: Context = (None, None)
 """What joblib would make anew for every map where no context surrounds it."""
-with suppress(TypeError):
-    none = (contract.LokyBackend(nesting_level=0), None)
+with suppress(contract.Missing):
+    contract.fits("LokyBackend", contract.LokyBackend, nesting_level=0)
+    _loky = contract.LokyBackend(nesting_level=0)
+    contract.check("its backend", _loky)
+    none = (_loky, None)
 
 
 def _config() -> Any:

@@ -21,11 +21,12 @@ from inspect import signature
 from operator import attrgetter
 from typing import Any
 
+import joblib
+
 NEEDED = {
     "joblib.parallel": "BACKENDS BatchedCalls get_active_backend",
     "loky.process_executor": "ShutdownExecutorError _global_shutdown",
     "loky.backend.resource_tracker": "ensure_running",
-    "loky.backend.utils": "kill_process_tree",
     "threading": "_register_atexit",
     "Parallel": "_backend n_jobs",
     # The joblib that can tell a backend's exceptions, before 1.5, has no submit but apply_async,
@@ -56,6 +57,12 @@ OPTIONAL = {
     "its executor": """_call_queue._buffer _call_queue._sem.acquire _call_queue._wlock.acquire
         _call_queue._wlock._semlock._is_mine _call_queue._writer.send_bytes _call_queue.full
         _call_queue.qsize _running_work_items.append _work_ids.mutex _work_ids.queue""",
+    # Its workers have one hash seed.
+    "its executor that has not started": "_env",
+    # On Windows, Ctrl-C is the caller's alone.
+    "loky.backend.popen_loky_win32": "_winapi",
+    # All workers begin with a call, and without a task.
+    "its executor's workers": "_ensure_executor_running _env _initargs _initializer",
     # A worker that holds much on purpose is not replaced.
     "a worker's loky.process_executor": "_MAX_MEMORY_LEAK_SIZE",
 }
@@ -145,11 +152,11 @@ def _module(what: str) -> Any:
     return module
 
 
+VERSION = getattr(joblib, "__version__", "of unknown version")
 LOKY = _loky()
 parallel = _module("joblib.parallel")
 process_executor = _module("loky.process_executor")
 resource_tracker = _module("loky.backend.resource_tracker")
-kill_process_tree: Any = getattr(_module("loky.backend.utils"), "kill_process_tree", None)
 reusable_executor: Any = None
 with suppress(ImportError):
     reusable_executor = import_module(f"{LOKY}.reusable_executor")

@@ -125,7 +125,7 @@ def _sent(executor: Any, ours: Callable[[Any], bool]) -> Any:
                 queue._sem.release()
         except BaseException:  # of a signal's handler
             if begun:  # half a message would be the end of the others
-                kill(list(executor._processes.values()))
+                kill(executor)
             raise
         finally:
             if taken or queue._wlock._semlock._is_mine():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +10,7 @@ from time import monotonic
 from typing import Any
 from weakref import ref
 
-from phylozoo_parallel._loky import contract, start
+from phylozoo_parallel._loky import contract, start, trees
 
 LEAVE = 2.0
 """Seconds that workers have to end when the program does, unless a thread still needs them."""
@@ -42,8 +39,8 @@ def _leave(known: Callable[[], Any]) -> None:
         return
     workers, pending = list(executor._processes.values()), executor._pending_work_items
     threads = set(threading.enumerate()) - {threading.main_thread(), manager}
-    if pending and all(thread.daemon for thread in threads):
-        kill(workers)  # nobody will read what they still do
+    if not manager.is_alive() or (pending and all(thread.daemon for thread in threads)):
+        kill(executor)  # nobody will read what they still do
     answers = executor._result_queue._writer
     contract.process_executor._global_shutdown = True  # as loky's hook does
     with executor._shutdown_lock:
@@ -54,15 +51,16 @@ def _leave(known: Callable[[], Any]) -> None:
     ):
         manager.join(0.05)
     if manager.is_alive():
-        kill(workers)
+        kill(executor)
         answers.close()  # the last end of the pipe: loky reads no further
         manager.join(LEAVE)
 
 
-def kill(workers: list[Any]) -> None:
-    """End workers, with whatever they started."""
-    for worker in workers:
-        contract.kill_process_tree(worker)
+def kill(executor: Any) -> None:
+    """End all workers, with what they have started."""
+    executor.gone = list(executor._processes.values())
+    trees.end(executor.gone)
+    executor._processes.clear()  # or loky would look for them again
 
 
 def end(executor: Any) -> None:
@@ -71,6 +69,7 @@ def end(executor: Any) -> None:
     with suppress(Empty):
         while True:
             executor._work_ids.get_nowait()
+    kill(executor)
     start.terminate(executor)  # cleans up, unlike shutdown
 
 
@@ -85,9 +84,5 @@ def end_one(executor: Any, pid: int) -> bool:
     process = executor._processes.get(pid)
     if process is None or process.exitcode is not None:
         return False
-    with suppress(ProcessLookupError):
-        if sys.platform == "win32":
-            process.terminate()  # which is what SIGKILL is elsewhere
-        else:
-            os.kill(pid, signal.SIGKILL)
+    trees.end([process])
     return True

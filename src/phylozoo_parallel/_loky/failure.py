@@ -8,8 +8,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
+
+from phylozoo_parallel._loky.exit import kill
 
 STATUS = {
     0xC0000005: ", access violation",
@@ -78,6 +81,28 @@ def _ending(code: int) -> str:
     if code >= 1 << 31:
         return f"exit code 0x{code:X}{STATUS.get(code, '')}"
     return f"exit code {code}"
+
+
+def has_stopped(executor: Any) -> bool:
+    """
+    Tell whether loky's thread has died of an error, with work left that nobody else does.
+
+    Its warning about a worker that stopped will do, where warnings are errors
+    (https://github.com/joblib/joblib/issues/883), or a worker that cannot be replaced.
+    """
+    manager = executor._executor_manager_thread
+    if manager is None or manager.ident is None or manager.is_alive():
+        return False
+    return bool(executor._pending_work_items) or not executor._flags.shutdown
+
+
+def break_up(executor: Any) -> None:
+    """Do for a pool whose thread has died what loky does for one that a worker has broken."""
+    error = BrokenProcessPool("loky's thread has died")
+    executor._flags.flag_as_broken(error)
+    kill(executor)
+    with suppress(Exception):  # it may die of the same again
+        executor._executor_manager_thread.terminate_broken(error)
 
 
 def has_dead(executor: Any) -> bool:

@@ -69,13 +69,14 @@ class Opened:
         if context.is_loky(backend):
             contract.check("its open backend of processes", backend)
             contract.check("its executor", self.executor)
-        self._submit = backend.submit if hasattr(backend, "submit") else backend.apply_async
+            contract.fits("its executor's terminate", self.executor.terminate, kill_workers=True)
+        self._name = "submit" if hasattr(backend, "submit") else "apply_async"  # before joblib 1.5
         # Ray's backend is a subclass of joblib's for multiprocessing.
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
         self.workers = backend.effective_n_jobs(self.parallel.n_jobs)
         self._nested = backend.get_nested_backend()
         contract.fits("BatchedCalls", contract.BatchedCalls, [], self._nested)
-        contract.fits("submit", self._submit, self.task(), callback=None)
+        contract.fits(self._name, getattr(backend, self._name), self.task(), callback=None)
 
     def task(self, *calls: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         """Return what the backend takes, to run these calls in a worker."""
@@ -83,7 +84,7 @@ class Opened:
 
     def submit(self, task: Any, callback: Callable[[Any], None]) -> Any:
         """Have a task run in a worker; the callback gets what :meth:`outcome` takes."""
-        return self._submit(task, callback=callback)
+        return getattr(self.backend, self._name)(task, callback=callback)
 
     def outcome(self, out: Any) -> Any:
         """Return what the only call of a task returned."""

@@ -127,7 +127,7 @@ def hash_alike(executor: Any) -> None:
     """
     theirs = os.environ.get("PYTHONHASHSEED", "random")
     if theirs == "random" and not executor._processes:  # else those of the user's own Parallel
-        executor._env = {"PYTHONHASHSEED": _SEED} | (executor._env or {})
+        executor._env = {"PYTHONHASHSEED": _SEED} | (getattr(executor, "_env", None) or {})
 
 
 def resize(executor: Any, workers: int) -> None:
@@ -143,7 +143,8 @@ def resize(executor: Any, workers: int) -> None:
             for _ in range(workers, len(executor._processes)):
                 executor._call_queue.put(None)
             executor._max_workers = workers
-        while len(executor._processes) > workers and not executor._flags.shutdown:
+        manager = executor._executor_manager_thread
+        while len(executor._processes) > workers and manager.is_alive():
             sleep(0.001)
 
 

@@ -6,7 +6,7 @@ import _winapi
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +17,9 @@ assert sys.platform == "win32"  # for type checkers, which look no further elsew
 
 _NEW_PROCESS_GROUP = 0x200
 
-_STARTERS: Any = (
-    import_module(f"{contract.LOKY}.backend.popen_loky_win32"),
-    contract.resource_tracker,
-)
+_STARTERS: list[Any] = [contract.resource_tracker]
+with suppress(ImportError):
+    _STARTERS.append(import_module(f"{contract.LOKY}.backend.popen_loky_win32"))
 
 _here = threading.local()
 

@@ -85,7 +85,7 @@ def start(
         transport = engine.transport(func, options.star)
         if options.timeout is not None and not (engine.limits_time and transport.watches):
             raise PhyloZooValueError(
-                "timeout needs worker threads, or worker processes of loky on Linux; "
+                "timeout needs worker threads, or worker processes of loky; "
                 "leave it None for other engines"
             )
         key, measured = chunking.recall(func, type(transport))

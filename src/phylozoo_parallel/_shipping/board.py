@@ -35,6 +35,17 @@ CHUNKS = 8192
 
 SIZE = 8 * (MAPS + 2 * CHUNKS)
 
+MARK = 0x3FF
+"""
+Bits of a note's time that tell which items it belongs to: the two words of a note are written one
+after the other, and some processors (arm64) may show them in another order.
+"""
+
+LOOKS = 100
+"""
+Looks at a note whose words do not belong together; those of a worker that was killed between the
+two never will.
+"""
 
 Ticket = tuple[Name, int]
 """A caller's board, and the map's slot on it."""
@@ -75,16 +86,21 @@ class Board:
         cells, me = self.cells, os.getpid() << 40
 
         def note(done: int, running: int) -> None:
-            cells[cell + 1] = monotonic_ns()
+            cells[cell + 1] = (monotonic_ns() & ~MARK) | ((2 * done + running) & MARK)
             cells[cell] = me | done << 8 | running
 
         return note
 
     def seen(self, cell: int) -> Progress | None:
         """Read how far a chunk is; None when no worker has begun with it."""
-        word = self.cells[cell]
-        since = self.cells[cell + 1] / 1e9
-        return Progress(word >> 40, word >> 8 & 0xFFFFFFFF, word & 0xFF, since) if word else None
+        for _ in range(LOOKS):
+            word, at = self.cells[cell], self.cells[cell + 1]
+            if not word:
+                return None
+            pid, done, running = word >> 40, word >> 8 & 0xFFFFFFFF, word & 0xFF
+            if at & MARK == (2 * done + running) & MARK:
+                break
+        return Progress(pid, done, running, at / 1e9)
 
 
 class OwnBoard(Board):

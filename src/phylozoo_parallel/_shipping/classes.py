@@ -42,15 +42,16 @@ def reduce_class(obj: type, plain: Callable[[Any], Any]) -> Any:
     make, args, (attributes, _), *_, setter = reduced
     slots = {name for name, value in obj.__dict__.items() if _is_slot(value, obj)}
     attributes = {name: value for name, value in attributes.items() if name not in slots}
-    members = meta = hook = None
+    meta, hook = _once(obj)
+    members = None
     if isinstance(obj, enum.EnumMeta):
-        args, attributes, members = _enumeration(obj, args, attributes)
+        args, attributes, members = _enumeration(obj, meta, attributes)
+        make, meta = _make_enumeration, None
     else:
         namespace = {**args[3], "__qualname__": obj.__qualname__}
         if "__slots__" in attributes and typing.NamedTuple not in args[2]:
             namespace["__slots__"] = attributes.pop("__slots__")
         args = *args[:3], namespace, *args[4:]
-        meta, hook = _once(obj)
     told = setter, attributes, members
     return _class, (identity.key_of(obj), make, args, meta, hook), told, None, None, set_class
 
@@ -119,21 +120,29 @@ def set_class(cls: type, told: tuple[Any, dict[str, Any], Any]) -> None:
         _set_members(cls, members, attributes)
 
 
-def _enumeration(obj: Any, args: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
-    """Put members that are ready, aliases too, where cloudpickle has the values to make them."""
+def _enumeration(obj: Any, meta: Any, attributes: dict[str, Any]) -> Any:
+    """Return how to make an enumeration of members that are ready, its attributes, and fields."""
     exact = _EXACT.get(obj._member_type_, lambda member: member._value_)
     members: dict[str, Any] = {"__new__": _new_member, "__init__": _no_init}
-    for name, member in obj.__members__.items():
+    for name, member in obj.__members__.items():  # with aliases
         members[name] = _Member(exact(member), member._value_)
-    at = next(at for at, arg in enumerate(args) if isinstance(arg, dict))
-    attributes = {name: it for name, it in attributes.items() if name not in members}
-    for name in members.keys() & obj.__dict__.keys() - obj.__members__.keys():
-        attributes[name] = obj.__dict__[name]
+    attributes = {name: it for name, it in attributes.items() if name not in obj.__members__}
     fields = {
         member._name_: {k: v for k, v in member.__dict__.items() if k not in _MACHINERY}
         for member in obj.__members__.values()
     }
-    return (*args[:at], members, *args[at + 1 :]), attributes, fields
+    names = {"__module__": obj.__module__, "__qualname__": obj.__qualname__}
+    made = meta or type(obj), type(obj), obj.__name__, obj.__bases__, {**names, **members}
+    return made, attributes, fields
+
+
+def _make_enumeration(
+    meta: Any, kind: Any, name: str, bases: tuple[Any, ...], members: dict[str, Any]
+) -> Any:
+    namespace = meta.__prepare__(name, bases)
+    for key, value in members.items():
+        namespace[key] = value
+    return meta.__new__(kind, name, bases, namespace)
 
 
 class _Member:

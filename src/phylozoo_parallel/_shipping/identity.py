@@ -15,12 +15,16 @@ import uuid
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from cloudpickle import list_registry_pickle_by_value
 
 Reduced = tuple[Any, ...]
 """As ``__reduce__`` returns it."""
+
+MOST = 10_000
+"""Objects without a name that are remembered; whoever has more of them has no sentinels."""
 
 lock = threading.RLock()
 keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -57,7 +61,7 @@ def importable(obj: Any) -> bool:
 def state_of(obj: Any) -> dict[str, Any]:
     """Return an object's attributes, without asking the object: it may answer for another."""
     state = {}
-    for name, slot in _slots_of(type(obj)):
+    for name, slot in slots_of(type(obj)):
         with suppress(AttributeError):  # not set
             state[name] = slot.__get__(obj)
     with suppress(AttributeError):
@@ -65,7 +69,8 @@ def state_of(obj: Any) -> dict[str, Any]:
     return state
 
 
-def _slots_of(kind: type) -> list[tuple[str, Any]]:
+def slots_of(kind: type) -> list[tuple[str, Any]]:
+    """Return the slots of a type, its bases' too, each with its name."""
     found = _slots.get(kind)
     if found is None:
         found = _slots[kind] = [
@@ -79,12 +84,22 @@ def _slots_of(kind: type) -> list[tuple[str, Any]]:
 
 def held_by_module(obj: Any) -> Reduced | None:
     """Return how to find an object that has no name, as an attribute of a module."""
-    for module, found in sys.modules.copy().items():
-        if type(found) is types.ModuleType and not by_value(module):
-            for name, value in found.__dict__.copy().items():
-                if value is obj:
-                    return from_module, (module, name)
-    return None
+    return next((home for value, home in _held(type(obj)) if value is obj), None)
+
+
+@lru_cache(maxsize=4)
+def _held_then(kind: type, modules: int) -> list[tuple[Any, Reduced]]:
+    return [
+        (value, (from_module, (module, name)))
+        for module, found in sys.modules.copy().items()
+        if type(found) is types.ModuleType and not by_value(module)
+        for name, value in found.__dict__.copy().items()
+        if type(value) is kind
+    ]
+
+
+def _held(kind: type) -> list[tuple[Any, Reduced]]:
+    return _held_then(kind, len(sys.modules))
 
 
 def from_module(module: str, name: str) -> Any:
@@ -116,11 +131,9 @@ def bare(obj: Any, make: Callable[..., Any], *args: Any) -> Reduced:
     """Ship an object that has an identity and cannot be weakly referenced."""
     with lock:
         found = _bare.get(id(obj))
-        if found is None:
-            found = _bare[id(obj)] = obj, held_by_module(obj) or uuid.uuid4().hex
-            _bare_known[str(found[1])] = obj
-    home = found[1]
-    return (one_bare, (home, make, args)) if isinstance(home, str) else home
+        key = found[1] if found else held_by_module(obj) or uuid.uuid4().hex
+        _remember(obj, key)
+    return (one_bare, (key, make, args)) if isinstance(key, str) else key
 
 
 def one_bare(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -128,10 +141,20 @@ def one_bare(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     with lock:
         obj = _bare_known.get(key)
         if obj is None:
-            obj = _bare_known[key] = make(*args)
-            _bare[id(obj)] = obj, key
+            obj = make(*args)
             _arrived.add(key)
+        _remember(obj, key)
         return obj
+
+
+def _remember(obj: Any, key: str | Reduced) -> None:
+    _bare.pop(id(obj), None)
+    _bare[id(obj)] = obj, key  # the latest is the last
+    _bare_known[str(key)] = obj
+    if len(_bare) > MOST:
+        _, old = _bare.pop(next(iter(_bare)))
+        del _bare_known[str(old)]
+        _arrived.discard(str(old))
 
 
 def any_bare() -> bool:

@@ -21,6 +21,7 @@ import typing
 import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pickle import PickleBuffer, PicklingError
 from typing import Any
 
@@ -91,12 +92,55 @@ def _set_cached_property(obj: Any, state: dict[str, Any]) -> None:
 
 def _module(obj: types.ModuleType, plain: Plain) -> Any:
     """By name; one that is not imported yet, if it ever can be, is imported when it is used."""
+    name = types.ModuleType.__getattribute__(obj, "__name__")
+    if obj is sys.modules["__main__"]:
+        raise PicklingError("workers have a __main__ of their own; use the name in it directly")
     if type(obj) is types.ModuleType:
         return plain(obj)
-    name = types.ModuleType.__getattribute__(obj, "__name__")
     if sys.modules.get(name) is obj:
         return importlib.import_module, (name,)
-    return Late, (name,)
+    if not by_value(type(obj).__module__):
+        return Late, (name,)
+    state = {key: value for key, value in vars(obj).items() if key not in _OF_MODULES}
+    return _made_module, (type(obj), name), state, None, None, _set_attributes
+
+
+_OF_MODULES = frozenset(("__builtins__", "__loader__", "__spec__"))
+
+
+def _made_module(kind: Any, name: str) -> Any:
+    module = kind.__new__(kind)
+    types.ModuleType.__init__(module, name)
+    return module
+
+
+def _set_attributes(obj: Any, state: dict[str, Any]) -> None:
+    object.__getattribute__(obj, "__dict__").update(state)
+
+
+def _property(obj: property, plain: Plain) -> Any:
+    parts = obj.fget, obj.fset, obj.fdel, obj.__doc__
+    state = vars(obj) if hasattr(obj, "__dict__") else {}
+    return (
+        _made_by,
+        (property, type(obj), parts),
+        state or None,
+        None,
+        None,
+        _set_attributes if state else None,
+    )
+
+
+def _method(obj: Any, plain: Plain) -> Any:
+    base = classmethod if isinstance(obj, classmethod) else staticmethod
+    return _made_by, (base, type(obj), (obj.__func__,))
+
+
+def _made_by(base: Any, kind: Any, parts: tuple[Any, ...]) -> Any:
+    """Return a descriptor of the user's class, without calling what the user wrote."""
+    made = kind.__new__(kind, *parts)
+    base.__init__(made, *parts)
+    return made
 
 
 class Late(types.ModuleType):
@@ -219,12 +263,18 @@ def proxy(obj: Any, plain: Plain) -> Any:
 
 def _empty_of(kind: Any) -> Any:
     base: Any = next(base for base in kind.__mro__ if base in (dict, list, object))
+    if kind.__new__ is not base.__new__:  # it may have one object alone
+        with suppress(TypeError):
+            return kind.__new__(kind)
     return base.__new__(kind)
 
 
 def _set_proxy(obj: Any, state: dict[str, Any]) -> None:
-    for name, value in state.items():
-        object.__setattr__(obj, name, value)
+    slots = dict(identity.slots_of(type(obj)))
+    for name in slots.keys() & state.keys():
+        slots[name].__set__(obj, state.pop(name))
+    if state:
+        _set_attributes(obj, state)
 
 
 def stateless(obj: Any, plain: Plain) -> Any:
@@ -243,6 +293,11 @@ def by_name_only(obj: Any, plain: Plain) -> Any:
     if by_value(getattr(obj, "__module__", "")) and isinstance(obj.__reduce_ex__(4), str):
         raise PicklingError("it has no name that another process could find it by")
     return NotImplemented
+
+
+def of_a_module(obj: Any, plain: Plain) -> Any:
+    """Ship what cannot travel, as a lock, by the name that a module has for it."""
+    return identity.held_by_module(obj) or plain(obj)
 
 
 def iterator(obj: Any, plain: Plain) -> Any:
@@ -267,6 +322,9 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     types.CodeType: _code,
     types.CellType: _cell,
     types.ModuleType: _module,
+    property: _property,
+    classmethod: _method,
+    staticmethod: _method,
     functools._lru_cache_wrapper: _cached,
     functools.cached_property: _cached_property,
     weakref.ref: weak.ref,

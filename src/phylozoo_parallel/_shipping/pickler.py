@@ -106,6 +106,8 @@ def _rule(kind: type) -> _Rule | None:
             return rule
     if kind in (type(sys.stdout), type(sys.stderr)):
         return kinds.stream
+    if refused.kind_of(kind):
+        return kinds.of_a_module
     if kind in Pickler.dispatch_table:
         return None
     if kind.__module__ == "itertools":

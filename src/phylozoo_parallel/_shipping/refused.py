@@ -78,9 +78,9 @@ OTHERWISE = f"{MODULE}, or {INSIDE}"
 """What to do with what is in no table."""
 
 
-def kind_of(obj: Any) -> str | None:
-    """Return the name in the table of what an object is, if it is there."""
-    for base in type(obj).__mro__:
+def kind_of(kind: Any) -> str | None:
+    """Return the name in the table of a type or a base of it, if it is there."""
+    for base in kind.__mro__:
         module, name = base.__module__, base.__qualname__
         name = name if module == "builtins" else f"{module}.{name}"
         if name in REFUSED:
@@ -104,11 +104,11 @@ def told(root: Any, seen: Any, error: BaseException) -> str:
     route = _route(root, seen)
     objects = [obj for obj, _ in route]
     for at, obj in enumerate(objects):  # a condition, and not the lock in it
-        if kind_of(obj) is not None:
+        if kind_of(type(obj)) is not None:
             route = route[: at + 1]
             break
     culprit = route[-1][0] if route else seen
-    kind = kind_of(culprit)
+    kind = kind_of(type(culprit))
     reason = "" if kind else f" ({line(error)})"
     places = [place for _, place in route if place]
     if len(places) > MOST:

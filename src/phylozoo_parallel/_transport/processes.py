@@ -189,7 +189,8 @@ class ToProcess(ToMachine):
         directory = None
         with suppress(OSError):  # it is gone
             directory = os.getcwd()
-        caller = _pickled(Caller(directory, tuple(sys.path), leak_limit, lifeline.own()))
+        line = lifeline.own(), lifeline.others
+        caller = _pickled(Caller(directory, tuple(sys.path), leak_limit, *line))
         self._head = self._key, self._ticket, caller, self._settings
 
     def _run(self, *arguments: Any) -> Call:

@@ -43,6 +43,8 @@ class Caller(NamedTuple):
     """Module and name of the bytes that a worker may grow by before joblib replaces it."""
     lifeline: Name | None
     """Pipe that breaks when the caller is gone; None where workers need none."""
+    others: tuple[int, ...]
+    """Workers that did not begin with it."""
 
 
 Head = tuple[int, Ticket | None, bytes | None, bytes]
@@ -106,7 +108,7 @@ def _get_to_know(head: Head, function: Packed) -> Known:
     if caller is not None:
         _grow(caller, found.held)
         if _watcher is None:
-            lifeline.hang_on(caller.lifeline)
+            lifeline.hang_on(caller.lifeline, caller.others)
             _watcher = threading.Thread(target=_watch, args=(os.getppid(),), daemon=True)
             _watcher.start()
     return found
@@ -133,7 +135,7 @@ def _grow(caller: Caller, held: int) -> None:
     """Tell joblib's leak guard what is held on purpose: unpickled objects outgrow their pickle."""
     module, name = caller.leak_limit
     guard = sys.modules.get(module)
-    if guard is not None and abs(held) > pickles.LARGE:
+    if hasattr(guard, name) and abs(held) > pickles.LARGE:
         setattr(guard, name, getattr(guard, name) + 8 * held)
 
 

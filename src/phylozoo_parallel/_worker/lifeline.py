@@ -22,12 +22,16 @@ from functools import lru_cache
 
 from phylozoo_parallel._shipping.memory import Name, named, opened
 
+others: tuple[int, ...] = ()
+"""Workers that joblib had started before this library could have them hang on."""
+
 if sys.platform == "linux":
     import fcntl
 
     from phylozoo_parallel._shipping.memory_linux import path_of
 
     _pipe: list[int] = []
+    _hanging: set[int] = set()
 
     @lru_cache(maxsize=1)
     def own() -> Name | None:
@@ -37,15 +41,28 @@ if sys.platform == "linux":
             return named(path_of(_pipe[0]), _pipe[0])
         return None
 
-    def hang_on(lifeline: Name | None) -> None:
-        """Have the kernel kill this worker when its caller is gone, whatever runs here then."""
+    def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
+        """
+        Have the kernel kill this worker when its caller is gone, whatever runs here then.
+
+        And others of the caller's workers with it, which may never have a chunk to run.
+        """
         if lifeline is None:
             return
-        with suppress(OSError):
-            fd = opened(lifeline, os.O_RDONLY)
-            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
-            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        for pid in {os.getpid(), *others} - _hanging:
+            with suppress(OSError, IndexError):
+                fd = opened(lifeline, os.O_RDONLY)
+                fcntl.fcntl(fd, fcntl.F_SETOWN, pid)  # from here on it is this process or none
+                if pid != os.getpid() and _parent(pid) != os.getppid():
+                    os.close(fd)
+                    continue
+                fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+                fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+                _hanging.add(pid)
+
+    def _parent(pid: int) -> int:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
 
     def guard(workers: Iterable[int]) -> None:
         """Do nothing: the workers hang on by themselves."""
@@ -65,7 +82,7 @@ elif sys.platform == "win32":
         """Return None: a worker knows its parent."""
         return None
 
-    def hang_on(lifeline: Name | None) -> None:
+    def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
         """Have the system end this worker when its parent is gone."""
         lifeline_windows.end_with_parent()
 
@@ -80,7 +97,7 @@ else:
         """Return None: the reaper sees when this process ends."""
         return None
 
-    def hang_on(lifeline: Name | None) -> None:
+    def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
         """Do nothing: the reaper knows of this worker."""
 
     def guard(workers: Iterable[int]) -> None:

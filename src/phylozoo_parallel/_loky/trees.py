@@ -1,0 +1,87 @@
+"""
+Ends workers with all that they have started: aligners, shells, and what those have started.
+
+loky's own way needs psutil, or else ``pgrep``, which small systems do not have; and it ends what
+is there when it looks, while a shell goes on starting. Here a process is stopped before its
+children are looked for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+
+def end(workers: Iterable[Any]) -> None:
+    """
+    End worker processes and their descendants at once, and wait until the workers are gone.
+
+    Parameters
+    ----------
+    workers : iterable of multiprocessing.Process
+        Those that have ended by themselves have left nothing that could be found.
+    """
+    running = [worker for worker in workers if worker.exitcode is None]
+    if sys.platform == "win32":
+        for worker in running:
+            _end_on_windows(worker)
+    else:
+        _end_on_posix({worker.pid for worker in running})
+    for worker in running:
+        worker.join()
+
+
+if sys.platform == "win32":
+
+    def _end_on_windows(worker: Any) -> None:
+        with suppress(OSError):
+            command = ["taskkill", "/F", "/T", "/PID", str(worker.pid)]
+            flags = subprocess.CREATE_NO_WINDOW
+            subprocess.run(command, capture_output=True, creationflags=flags, check=False)
+        with suppress(OSError):
+            worker.terminate()  # which is what SIGKILL is elsewhere
+
+else:
+
+    def _end_on_posix(pids: set[int]) -> None:
+        found: set[int] = set()
+        new = pids
+        while new:
+            for pid in new:
+                _signal(pid, signal.SIGSTOP)
+            found |= new
+            children = _children()
+            new = {child for pid in found for child in children[pid]} - found
+        for pid in found:
+            _signal(pid, signal.SIGKILL)
+
+    def _signal(pid: int, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # it is gone, or another user's by now
+            os.kill(pid, number)
+
+    def _children() -> defaultdict[int, list[int]]:
+        """Return the children of each process, by its pid."""
+        children = defaultdict(list)
+        with suppress(OSError):
+            for pid, parent in _parents():
+                children[parent].append(pid)
+        return children
+
+    def _parents() -> Iterable[tuple[int, int]]:
+        if not os.path.exists("/proc/self/stat"):
+            command = ["ps", "-A", "-o", "pid=,ppid="]
+            listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            for row in listed.splitlines():
+                pid, parent = map(int, row.split())
+                yield pid, parent
+            return
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                # The name of the program, in parentheses, may hold anything.
+                yield int(name), int(file.read().rpartition(b")")[2].split()[1])

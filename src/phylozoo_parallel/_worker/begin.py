@@ -1,0 +1,44 @@
+"""What every worker process does when it has started, whether or not a task ever comes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from phylozoo_parallel._shipping.memory import Name
+from phylozoo_parallel._worker import lifeline
+
+
+def begin(
+    caller: int,
+    line: Name | None,
+    hidden: Sequence[str],
+    initializer: Callable[..., None] | None,
+    initargs: Sequence[Any],
+) -> None:
+    """
+    Hang on to the caller, and make ready for the first chunk.
+
+    Parameters
+    ----------
+    caller : int
+        Process id.
+    line : tuple or None
+        The caller's lifeline.
+    hidden : sequence of str
+        Environment variables that were for the start alone: what items start must not see them.
+    initializer, initargs
+        What the user wants each worker to begin with.
+    """
+    for name in hidden:
+        os.environ.pop(name, None)
+    if os.name == "posix" and os.getppid() != caller:
+        os._exit(1)  # it went while this one came
+    with suppress(Exception):
+        lifeline.hang_on(line)
+        # While the caller does other things.
+        import phylozoo_parallel._worker.process  # noqa: F401
+    if initializer is not None:
+        initializer(*initargs)
