@@ -72,12 +72,11 @@ class Settings(NamedTuple):
 
 def taken() -> Settings:
     """Return the settings of this thread and its process."""
-    digits = getattr(sys, "get_int_max_str_digits", lambda: None)()
     method: str | None = multiprocessing.get_start_method(allow_none=True)
     if _is_lokys(method):
         method = None
     told = numbers(), warned.filters(), logs.levels()
-    return Settings(sys.getrecursionlimit(), digits, method, *told)
+    return Settings(sys.getrecursionlimit(), _digits(), method, *told)
 
 
 def numbers() -> Numbers:
@@ -131,7 +130,7 @@ class _Shared:
 @_Shared
 def limits(callers: Settings) -> Undo:
     """Go as deep here as the caller may: also to pickle, and to unpickle, a deep tree."""
-    before = sys.getrecursionlimit(), callers.digits and sys.get_int_max_str_digits()
+    before = sys.getrecursionlimit(), _digits()
     # The stack of another thread may be too small for it.
     deep = threading.current_thread() is threading.main_thread()
     _limit(callers.recursion if deep else before[0], callers.digits)
@@ -142,8 +141,12 @@ def _limit(recursion: int, digits: int | None) -> None:
     if recursion != sys.getrecursionlimit():
         with suppress(RecursionError):  # it is less than the worker itself needs
             sys.setrecursionlimit(recursion)
-    if digits is not None:
+    if digits != _digits() and digits is not None:
         sys.set_int_max_str_digits(digits)
+
+
+def _digits() -> int | None:
+    return sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else None
 
 
 @contextmanager
