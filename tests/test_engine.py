@@ -802,6 +802,8 @@ class TestManyAtOnce:
                 tickets.append((key, *board.take_map(key)))
 
             for _ in range(300):
+                if page._own:
+                    page._own._segment.close()
                 page._forget()
                 barrier, tickets = threading.Barrier(8), []
                 threads = [threading.Thread(target=take, args=(key,)) for key in range(1, 9)]
