@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -128,9 +129,13 @@ def test_tasks_that_travel_in_another_form(tmp_path):
     assert not probed(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["next", "outside"])
-def test_the_next_loky(kind, tmp_path):
-    skew.KINDS[kind](tmp_path)
+@pytest.mark.parametrize(
+    "make",
+    [skew.next_joblib, skew.outside_joblib, partial(skew.next_joblib, mended=False)],
+    ids=["inside", "outside", "inside a joblib that does not know it"],
+)
+def test_the_next_loky(make, tmp_path):
+    make(tmp_path)
     assert not probed(tmp_path)
 
 
@@ -260,3 +265,24 @@ class TestPlainCalls:
         with joblib.parallel_config(n_jobs=2):
             assert list(workers.map(abs, range(9))) == list(range(9))
             assert list(MultiprocessingExecutor().map(abs, range(9))) == list(range(9))
+
+
+@NEEDLESS
+@pytest.mark.parametrize("name", [None, "_call_queue", "_pool"])
+def test_the_report_tells_what_is_missing(name, tmp_path):
+    skew.renamed(tmp_path, name) if name else skew.copy_joblib(tmp_path)
+    path = os.pathsep.join([str(tmp_path), str(SOURCES.parent)])
+    done = subprocess.run(
+        [sys.executable, "-m", "phylozoo_parallel", "--json"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert not done.stderr
+    told = json.loads(done.stdout)["joblib"]
+    if name is None:
+        assert told == {"maps": "on its open pools", "missing": None}
+    else:
+        assert told["maps"].startswith("slower")
+        assert name in told["missing"]
