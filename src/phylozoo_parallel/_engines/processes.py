@@ -21,6 +21,7 @@ from phylozoo_parallel._transport.base import Call
 from phylozoo_parallel._worker import lifeline
 from phylozoo_parallel._worker.begin import begin
 from phylozoo_parallel._worker.process import run_in_process
+from phylozoo_parallel._worker.run import Outcome
 
 
 class ProcessPool(Pool):
@@ -107,6 +108,12 @@ class ProcessEngine(StreamingEngine):
                 raise loss from None
             finally:
                 pools.here.busy = False
+
+    def outcome(self, out: Any) -> Outcome:
+        """Return what a worker returned; of workers that were lost find out whether any starts."""
+        if isinstance(out, WorkersLost) and out.unborn and out.reason is None:
+            out.reason = newborn.trial(self._pool.executor)
+        return super().outcome(out)
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
         """End the worker that runs a chunk, unless it has ended by itself."""

@@ -47,6 +47,8 @@ OPTIONAL = {
     "joblib.parallel": "DEFAULT_BACKEND _backend default_parallel_config",
     # Temporary files go where the user's context wants them.
     "Parallel": "_backend_kwargs|_backend_args",
+    # Where joblib has no processes, maps run in place with a warning, and not as plain calls.
+    "joblib._multiprocessing_helpers": "mp",
     # What a map leaves behind on a Dask cluster is cancelled.
     "joblib._dask": "DaskDistributedBackend",
     "its backend of Dask": "_callbacks client",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,17 +20,19 @@ LEAVE = 2.0
 def leave_with(executor: Any) -> None:
     """Have :func:`_leave` run before loky's own hook, which it registers with each executor."""
     if not hasattr(executor, "leaves"):
-        threading._register_atexit(_leave, ref(executor))  # type: ignore[attr-defined]
+        threading._register_atexit(_leave, ref(executor), os.getpid())  # type: ignore[attr-defined]
         executor.leaves = True
 
 
-def _leave(known: Callable[[], Any]) -> None:
+def _leave(known: Callable[[], Any], owner: int) -> None:
     """
     End, with the program, an executor's workers: loky's own hook would wait for whatever they do.
 
     A worker that dies while it waits for work takes the lock of the queue with it, and the
     others never hear that they may go; one that dies while it answers leaves loky reading.
     """
+    if owner != os.getpid():
+        return  # in a child that was forked: the executor is its parent's
     executor: Any = known()
     manager = getattr(executor, "_executor_manager_thread", None)
     if manager is None:  # joblib has ended it, and may have opened another
