@@ -144,7 +144,7 @@ def _lost(executor: Any) -> WorkersLost:
         page = board.own()
         loss = WorkersLost(failure.ended(executor), page.latest() if page else {})
         executor.loss = loss
-        if executor._flags.broken or executor._flags.kill_workers:
+        if failure.is_ending(executor):
             exit.kill(executor)
     return loss
 
