@@ -43,6 +43,7 @@ class ProcessPool(Pool):
                 newborn.start(executor, lambda: self.submit(self.task(), lambda out: None))
             lifeline.guard(start.pids(executor))
             exit.leave_with(executor)
+            exit.kill_thoroughly(executor)
 
     def _enter(self) -> None:
         executor = start.current()
@@ -122,7 +123,6 @@ class ProcessEngine(StreamingEngine):
 
     def end_workers(self) -> None:
         """End all workers at once."""
-        _lost(self._pool.executor)  # before it looks as if they had died by themselves
         exit.end(self._pool.executor)
 
     def look_after(self) -> None:
@@ -144,8 +144,6 @@ def _lost(executor: Any) -> WorkersLost:
         page = board.own()
         loss = WorkersLost(failure.ended(executor), page.latest() if page else {})
         executor.loss = loss
-        if failure.is_ending(executor):
-            exit.kill(executor)
     return loss
 
 

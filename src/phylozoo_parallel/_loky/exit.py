@@ -61,9 +61,20 @@ def _leave(known: Callable[[], Any], owner: int) -> None:
 
 def kill(executor: Any) -> None:
     """End all workers, with what they have started."""
-    executor.gone = list(executor._processes.values())
-    trees.end(executor.gone)
-    executor._processes.clear()  # or loky would look for them again
+    trees.end(list(executor._processes.values()))
+
+
+def kill_thoroughly(executor: Any) -> None:
+    """Have loky's thread, too, end what workers have started, wherever it ends them at once."""
+    manager = executor._executor_manager_thread
+    workers = executor._processes  # not the executor, whose end loky's thread waits for
+
+    def kill_workers(reason: str = "") -> None:
+        trees.end(list(workers.values()))
+        workers.clear()
+
+    if manager is not None:
+        manager.kill_workers = kill_workers
 
 
 def end(executor: Any) -> None:
@@ -72,7 +83,6 @@ def end(executor: Any) -> None:
     with suppress(Empty):
         while True:
             executor._work_ids.get_nowait()
-    kill(executor)
     start.terminate(executor)  # cleans up, unlike shutdown
 
 

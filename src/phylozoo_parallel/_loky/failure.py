@@ -96,11 +96,6 @@ def has_stopped(executor: Any) -> bool:
     return bool(executor._pending_work_items) or not executor._flags.shutdown
 
 
-def is_ending(executor: Any) -> bool:
-    """Tell whether the workers of an executor are to end at once."""
-    return bool(executor._flags.broken or executor._flags.kill_workers)
-
-
 def break_up(executor: Any) -> None:
     """Do for a pool whose thread has died what loky does for one that a worker has broken."""
     error = BrokenProcessPool("loky's thread has died")
