@@ -6,8 +6,15 @@ import sys
 
 import pytest
 
+KILL = 9
+"""The number of SIGKILL; Windows ends a process with any, and with that as its exit code."""
+
 WINDOWS = sys.platform == "win32"
 LINUX = sys.platform == "linux"
+
+KILLED = "exit code 9" if WINDOWS else "SIGKILL"
+TERMINATED = "exit code 15" if WINDOWS else "SIGTERM"
+"""How the end of such processes is reported."""
 
 
 def needs_linux(why: str) -> pytest.MarkDecorator:

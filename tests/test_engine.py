@@ -660,6 +660,7 @@ class TestThreads:
         del captured
         wait_until(lambda: here() is None)
 
+    @needs_linux("keeps a limit of memory")
     def test_are_not_left_behind_where_there_are_too_few(self, run_script):
         done = run_script(
             """
