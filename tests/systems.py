@@ -1,5 +1,6 @@
 """Marks for what not every system has: each says why."""
 
+import multiprocessing
 import os
 import sys
 
@@ -19,4 +20,8 @@ def needs_posix(why: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(WINDOWS, reason=f"Windows has no {why}")
 
 
+no_guard = pytest.mark.skipif(
+    multiprocessing.get_all_start_methods()[0] != "fork",
+    reason="multiprocessing spawns its processes here, which takes a main guard",
+)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")

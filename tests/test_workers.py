@@ -12,6 +12,7 @@ from pathlib import Path
 import joblib
 import pytest
 from joblibs import worker_settings
+from systems import no_guard
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
 
@@ -167,7 +168,10 @@ class TestNesting:
         done = run_script(script, outer)
         assert (done.stdout, done.stderr) == ("done\n", "")
 
-    @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing", "sequential"])
+    @pytest.mark.parametrize(
+        "backend",
+        ["loky", "threading", pytest.param("multiprocessing", marks=no_guard), "sequential"],
+    )
     def test_inside_the_users_own_joblib(self, run_script, backend):
         code = """
             import os, sys

@@ -26,7 +26,10 @@ import os
 import re
 import sys
 
-TESTS = "test_|conftest|tests|faults|programs|environments|endurance|soak|__main__|__mp_main__"
+TESTS = (
+    "test_|conftest|tests|systems|faults|programs|environments|endurance|soak|joblibs|kinds|main_|"
+    "skew|__main__|__mp_main__"
+)
 """Beginnings of the names of modules that may look into /proc and /dev/shm."""
 
 DARWIN = (
