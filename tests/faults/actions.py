@@ -40,14 +40,14 @@ def nothing():
 
 
 class TwoArguments(Exception):
-    """Pickles, and cannot be unpickled: as many exceptions in the wild."""
+    """Pickles, and cannot be unpickled by itself: as many exceptions in the wild."""
 
     def __init__(self, site, reason):
         super().__init__(f"site {site}: {reason}")
 
 
 class WithLock(Exception):
-    """Cannot be pickled."""
+    """Cannot be pickled whole."""
 
     def __init__(self, *args):
         super().__init__(*args)

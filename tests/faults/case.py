@@ -22,7 +22,9 @@ class Case(NamedTuple):
     says: tuple[str, ...] = ()
     """Parts of its message."""
     shows: tuple[str, ...] = ()
-    """Parts of its causes, the last of which is the traceback in the worker."""
+    """Parts of what Python shows of it, with its causes and the traceback in the worker."""
+    explained: bool = False
+    """Whether it has a cause of the user's own, which in a thread stays its only one."""
     where: str = ""
     """Item and index, in its note and its cause."""
     length: int | None = None

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,15 @@ def wrong(case: Case, told: dict[str, Any]) -> list[str]:
 
 
 def _wrong_error(case: Case, error: dict[str, Any]) -> list[str]:
-    notes = [error["cause"], *(["".join(error["notes"])] if sys.version_info >= (3, 11) else [])]
+    places = [] if case.explained else [error["cause"]]
+    if sys.version_info >= (3, 11):
+        places.append("".join(error["notes"]))
     checks = {
         "type": error["type"] == case.raises,
         "message": all(part in error["message"] for part in case.says),
         "length": case.length in (None, error["length"]),
-        "cause": all(part in error["cause"] for part in case.shows),
-        "where": all(case.where in text for text in notes),
+        "cause": all(part in error["shown"] for part in case.shows),
+        "where": all(case.where in text for text in places),
     }
     return [name for name, right in checks.items() if not right]
 
@@ -84,12 +87,14 @@ def _causes(error):
 def _shown(error: BaseException | None) -> dict[str, Any]:
     message = "" if error is None else str(error)
     cause = "".join(map(str, _causes(error)))
+    shown = "" if error is None else "".join(traceback.format_exception(error))
     return {
         "type": error and type(error).__name__,
         "message": message[:2000],
         "length": len(message),
         "notes": [note[:2000] for note in getattr(error, "__notes__", ())],
         "cause": cause[:10_000] + cause[10_000:][-10_000:],
+        "shown": shown[:10_000] + shown[10_000:][-10_000:],
     }
 
 
