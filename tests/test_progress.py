@@ -148,3 +148,32 @@ def test_a_map_does_not_fail_for_what_cannot_be_shown(workers, since, monkeypatc
     monkeypatch.setattr(sys, "stderr", Broken())
     slowly = executor.map(lambda item: time.sleep(0.02), range(30), chunksize=1)
     assert list(slowly) == [None] * 30
+
+
+@pytest.mark.parametrize("written", [0, 1, 3])
+def test_what_cannot_be_shown_does_not_hold_up_other_bars(backend, written, run_script):
+    done = run_script(
+        f"""
+        import io, sys, threading, time
+        from phylozoo_parallel import ParallelConfig
+        from tqdm.auto import tqdm
+
+        class Broken(io.StringIO):
+            left = {written}
+            def write(self, text):
+                self.left -= 1
+                if self.left < 0:
+                    raise BrokenPipeError
+                return len(text)
+
+        shown, sys.stderr = sys.stderr, Broken()
+        executor = ParallelConfig({backend!r}, 2, progress=True).get_executor()
+        print(len(list(executor.map(lambda item: time.sleep(0.15), range(4), 1))))
+        sys.stderr = shown
+        free = threading.Thread(target=tqdm.get_lock().acquire, daemon=True)
+        free.start()
+        free.join(20)
+        print(free.is_alive())
+        """
+    )
+    assert (done.stdout, done.stderr) == ("4\nFalse\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -71,10 +72,32 @@ def bar(wanted: bool | str, total: int | None, results: Iterable[Any] | None = N
         return None
     from tqdm.auto import tqdm
 
-    made = tqdm(results, wanted if isinstance(wanted, str) else None, total)
+    made = _forgiving(tqdm)(results, wanted if isinstance(wanted, str) else None, total)
     # The outermost stays. Said by ``leave=None``, the widget of a notebook goes, and stores 0 %.
     made.leave = not made.pos
     return made
+
+
+@cache
+def _forgiving(bars: type[Any]) -> type[Any]:
+    """
+    Return a kind of tqdm's bars that does without what cannot be written.
+
+    tqdm holds a lock for all bars of the program while it writes, and keeps it when writing
+    fails (``tqdm.refresh``). Bars of other threads would wait for it for ever, and so would the
+    end of the program, for tqdm's own thread.
+    """
+
+    class Forgiving(bars):  # type: ignore[misc]
+        def display(self, *args: Any, **kwargs: Any) -> Any:
+            with suppress(Exception):
+                return super().display(*args, **kwargs)
+
+        def close(self) -> None:
+            with suppress(Exception):
+                super().close()
+
+    return Forgiving
 
 
 class Bar:

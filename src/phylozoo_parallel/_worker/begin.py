@@ -34,11 +34,12 @@ def begin(
     """
     for name in hidden:
         os.environ.pop(name, None)
-    if os.name == "posix" and os.getppid() != caller:
-        os._exit(1)  # it went while this one came
     with suppress(Exception):
         lifeline.hang_on(line)
         # While the caller does other things.
-        import phylozoo_parallel._worker.process  # noqa: F401
+        from phylozoo_parallel._worker import known, process  # noqa: F401
+
+        # Or the caller went while this worker came, and there was nothing to hang on to.
+        known.watch(caller if os.name == "posix" else os.getppid())
     if initializer is not None:
         initializer(*initargs)

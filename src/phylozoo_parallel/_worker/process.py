@@ -39,7 +39,7 @@ from phylozoo_parallel.errors import line
 _NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
 """What pickle says of a module that is not the caller's."""
 
-Sent = tuple[int, Pace, Name | None, int | None]
+Sent = tuple[int, tuple[Any, ...], Name | None, int | None]
 """
 Of a chunk: the index of its first item, its pace, the name of the segment for large results, and
 the cell of the caller's board for notes of how far it is.
@@ -74,7 +74,7 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
         still = partial(wanted, key, its.ticket)
-        task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
+        task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
         with told.listening(caller is not None) as heard, settings.as_caller(callers):
             ran = run(task)
         note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
