@@ -25,7 +25,7 @@ from phylozoo_parallel._worker.run import Took
 WORKERS = [2, 4, 8, 16, 32, 64, 128, 256]
 MEAN = 0.005
 """Seconds of an item."""
-ITEMS = 200
+ITEMS = 100
 """For each worker."""
 CALLER = 0.0002
 """Seconds of a chunk in the caller's process; half of it is the map's own thread."""

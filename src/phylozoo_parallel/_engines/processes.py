@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing.util import Finalize
@@ -22,6 +24,7 @@ from phylozoo_parallel._worker import lifeline
 from phylozoo_parallel._worker.begin import begin
 from phylozoo_parallel._worker.process import run_in_process
 from phylozoo_parallel._worker.run import Outcome
+from phylozoo_parallel._worker.warm import warm_up
 
 
 class ProcessPool(Pool):
@@ -115,6 +118,16 @@ class ProcessEngine(StreamingEngine):
         if isinstance(out, WorkersLost) and out.unborn and out.reason is None:
             out.reason = newborn.trial(self._pool.executor)
         return super().outcome(out)
+
+    def warm_up(self, modules: Sequence[str]) -> bool:
+        """Have idle workers import modules, and tell whether they do, without waiting for it."""
+        if type(self._pool.backend) is not contract.LokyBackend:
+            return False  # others start workers with their first task
+        call = warm_up, (tuple(sys.path), tuple(modules))
+        with suppress(WorkersLost):
+            for _ in range(self.workers if modules and not start.busy(self._pool.executor) else 0):
+                self.submit(call, lambda out: None)
+        return True
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
         """End the worker that runs a chunk, unless it has ended by itself."""

@@ -133,8 +133,14 @@ class Measured:
 
     def target(self, workers: int) -> float:
         """Seconds that a chunk should take: enough to hide what it costs, and its way."""
-        costs = max(CALLER * workers * self.caller.chunk, WORKER * self.worker.chunk)
-        return max(min(max(SECONDS, costs), MOST), min(4 * self.idle, FAR))
+        return max(min(self._worthwhile(workers), MOST), min(4 * self.idle, FAR))
+
+    def least(self, workers: int) -> float:
+        """Seconds that a chunk should take at least, when little is left to share."""
+        return min(LAST * max(self._worthwhile(workers), 4 * self.idle), self.target(workers))
+
+    def _worthwhile(self, workers: int) -> float:
+        return max(SECONDS, CALLER * workers * self.caller.chunk, WORKER * self.worker.chunk)
 
     def add(self, items: int, took: Took, nbytes: int, away: float = 0.0) -> None:
         """
@@ -230,7 +236,7 @@ def _share(measured: Measured, load: float, workers: int) -> float:
     # Adaptive factoring, for workers that are alike: all of the load where nothing varies.
     spread = workers * max(measured.within, measured.between) / seconds
     sure = load + spread / 2 - math.sqrt(spread * (spread / 4 + load))
-    least = LAST * target
+    least = measured.least(workers)
     if measured.chunks and not measured.earlier:
         # They began with single items, and are out of step by as much as a chunk by now.
         sure = min(sure, load / 2)
