@@ -81,11 +81,8 @@ class _WorkerExecutor(Executor):
         from phylozoo_parallel._engines import choose
 
         names = _options.module_names(modules)
-        engine = choose.open_engine(self._kind, self._wanted)
-        if engine is None or not engine.warm_up(names):
+        if not choose.warm_up(self._kind, self._wanted, names):
             super().warm_up(*names)
-        if engine is not None:
-            engine.release()
 
     def close(self) -> None:
         """

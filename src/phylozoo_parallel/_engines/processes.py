@@ -26,6 +26,9 @@ from phylozoo_parallel._worker.process import run_in_process
 from phylozoo_parallel._worker.run import Outcome
 from phylozoo_parallel._worker.warm import warm_up
 
+_modules: dict[str, None] = {}
+"""What workers import when they start, in the order in which it was asked for."""
+
 
 class ProcessPool(Pool):
     """joblib's worker processes, started with the settings that joblib itself would use."""
@@ -41,7 +44,7 @@ class ProcessPool(Pool):
             executor = self.executor
             start.hold(executor)
             start.hash_alike(executor)
-            lifeline.others = newborn.equip(executor, begin, os.getpid(), lifeline.own())
+            lifeline.others = _equip(executor)
             with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
                 newborn.start(executor, lambda: self.submit(self.task(), lambda out: None))
             lifeline.guard(start.pids(executor))
@@ -51,7 +54,7 @@ class ProcessPool(Pool):
     def _enter(self) -> None:
         executor = start.current()
         if start.is_open(executor):  # joblib may start some of its workers below
-            newborn.equip(executor, begin, os.getpid(), lifeline.own())
+            _equip(executor)
         start.resize(executor, self.parallel.n_jobs)
         with start.deaf_to_interrupts(), start.at_hand(executor):
             super()._enter()
@@ -124,8 +127,10 @@ class ProcessEngine(StreamingEngine):
         if type(self._pool.backend) is not contract.LokyBackend:
             return False  # others start workers with their first task
         call = warm_up, (tuple(sys.path), tuple(modules))
+        executor = self._pool.executor
+        begun = set(modules) <= set(getattr(executor, "modules", ()))
         with suppress(WorkersLost):
-            for _ in range(self.workers if modules and not start.busy(self._pool.executor) else 0):
+            for _ in range(0 if begun or start.busy(executor) else self.workers):
                 self.submit(call, lambda out: None)
         return True
 
@@ -148,6 +153,17 @@ class ProcessEngine(StreamingEngine):
             failure.free(executor)
         lifeline.guard(start.pids(executor))  # loky may have replaced some
         self._ailing = executor if died else None  # joblib may be about to notice
+
+
+def begin_with(modules: Sequence[str]) -> None:
+    """Have all workers that start from now on import modules first."""
+    _modules.update(dict.fromkeys(modules))
+
+
+def _equip(executor: Any) -> tuple[int, ...]:
+    if not hasattr(executor, "modules"):
+        executor.modules = tuple(_modules) if not executor._processes else ()
+    return newborn.equip(executor, begin, os.getpid(), lifeline.own(), tuple(_modules))
 
 
 def _lost(executor: Any) -> WorkersLost:

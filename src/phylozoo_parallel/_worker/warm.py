@@ -15,7 +15,7 @@ _warm: set[str] = set()
 
 
 def warm_up(path: Sequence[str], modules: Sequence[str]) -> None:
-    """Import modules where the caller finds them; what fails fails again where it is needed."""
+    """Import modules where the caller finds them."""
     if _warm.issuperset(modules):
         sleep(HOLD)
         return
@@ -23,8 +23,13 @@ def warm_up(path: Sequence[str], modules: Sequence[str]) -> None:
     before = sys.path[:]
     sys.path[:] = path
     try:
-        for module in modules:
-            with suppress(Exception):
-                import_module(module)
+        load(modules)
     finally:
         sys.path[:] = before
+
+
+def load(modules: Sequence[str]) -> None:
+    """Import modules; what fails fails again where it is needed, and tells why."""
+    for module in modules:
+        with suppress(Exception):
+            import_module(module)
