@@ -4,6 +4,7 @@ import time
 
 import psutil
 import pytest
+from systems import needs_posix
 
 from phylozoo_parallel import (
     MultiprocessingExecutor,
@@ -185,6 +186,7 @@ def test_a_refused_map_holds_nothing():
     assert files <= before[0]
 
 
+@needs_posix("half of a message")
 def test_a_worker_that_died_is_not_late(run_script):
     """It dies while it answers, so that nothing is heard of it but its silence."""
     run_script(

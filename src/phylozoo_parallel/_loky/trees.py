@@ -77,7 +77,7 @@ else:
 
     def _parents() -> Iterable[tuple[int, int]]:
         if not os.path.exists("/proc/self/stat"):
-            command = ["ps", "-A", "-o", "pid=,ppid="]
+            command = ["/bin/ps", "-A", "-o", "pid=,ppid="]
             listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
             for row in listed.splitlines():
                 pid, parent = map(int, row.split())
