@@ -49,9 +49,8 @@ def salvage(
     begin, end = _suspects(chunk, progress)
     found = end - begin == 1 or progress.at_function
     message = _verdict(chunk, progress, loss, options, found)
-    if not options.retries:  # what its worker has done is lost, too
-        begin = 0
-    before = [Chunk(first, items[:begin])] if begin else []
+    lost = begin if options.retries else 0  # what its worker has done is lost, too
+    before = [Chunk(first, items[:lost])] if lost else []
     after = [Chunk(first + end, items[end:])] if end < len(items) else []
     if message is None:
         losses = chunk.losses + (not chunk.late)
@@ -59,8 +58,14 @@ def salvage(
         return before + singles + after, []
     kind = TimeoutError if chunk.late else WorkerLostError
     if not options.return_exceptions:
-        return before, [(first + begin, kind(message))]
-    return before + after, [(first + it, kind(message)) for it in range(begin, end)]
+        return before, [(first + lost, kind(message))]
+    failed: list[tuple[int, Exception]] = []
+    for it in range(lost, end):
+        own = message if found else f"{_item(chunk, it)}: {message}"
+        if it < begin:
+            own = f"{_item(chunk, it)}: its result is lost with its worker process: {message}"
+        failed.append((first + it, WorkerLostError(own) if it < begin else kind(own)))
+    return before + after, failed
 
 
 def _verdict(
@@ -99,5 +104,9 @@ def _named(chunk: Chunk, progress: Progress) -> str:
         return f"the function, unpickled to run item {chunk.first}"
     begin, end = _suspects(chunk, progress)
     if end - begin == 1:
-        return f"item {chunk.first + begin} = {short(chunk.items[begin])}"
+        return _item(chunk, begin)
     return f"one of the items {chunk.first + begin} to {chunk.first + end - 1}"
+
+
+def _item(chunk: Chunk, position: int) -> str:
+    return f"item {chunk.first + position} = {short(chunk.items[position])}"
