@@ -44,10 +44,12 @@ def salvage(
     """
     first, items, progress = chunk.first, chunk.items, chunk.progress
     guilty = progress is not None and (chunk.late or loss.hit(progress))
-    if progress is None or (options.retries and not guilty):  # no worker, or not a dead one, had it
+    begun = progress is not None and not progress.at_function
+    if progress is None or (not guilty and (options.retries or not begun)):
+        # No worker, or not a dead one, had it, or none of its items has begun.
         return [Chunk(first, items, chunk.losses)], []
     begin, end = _suspects(chunk, progress)
-    found = end - begin == 1 or progress.at_function
+    found = end - begin == 1 or not begun
     message = _verdict(chunk, progress, loss, options, found)
     lost = begin if options.retries else 0  # what its worker has done is lost, too
     before = [Chunk(first, items[:lost])] if lost else []
@@ -74,7 +76,8 @@ def _verdict(
     """Say what to raise, with what is at fault `found`; None where that is yet to be seen."""
     if chunk.late:
         return too_late(chunk, progress, options) if found or not options.retries else None
-    if chunk.losses < options.retries:
+    # What unpickles the function may run twice in any case: no item has begun.
+    if chunk.losses < (max(options.retries, 1) if progress.at_function else options.retries):
         return None
     guilty = loss.hit(progress)
     how = (loss.codes or {}).get(
