@@ -67,7 +67,7 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
         if not wanted(key, its.ticket):
-            return b"", 0, 0.0, (), None
+            return b"", 0, (0.0,), (), None
         note(0, 0)
         try:
             chunk = pickles.unpack(items)
@@ -77,9 +77,9 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         still = partial(wanted, key, its.ticket)
         task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
         with told.listening(caller is not None) as heard, settings.as_caller(callers):
-            run(task)
+            ran = run(task)
         note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
-        outcome = _packed(task, begin, task.failures, reply)
+        outcome = _packed(task, begin, ran, task.failures, reply)
         return (*outcome[:4], told.pack(heard))
     finally:
         settings.limits.leave()
@@ -122,7 +122,13 @@ def _pack(value: Any, reply: Name | None) -> Packed:
     return pickles.in_message(pieces)
 
 
-def _packed(task: Task, begin: float, failures: list[Failure], reply: Name | None) -> Outcome:
+def _packed(
+    task: Task,
+    begin: float,
+    ran: tuple[float, ...],
+    failures: list[Failure],
+    reply: Name | None,
+) -> Outcome:
     results = task.results
     try:
         packed = _pack(results, reply)
@@ -134,8 +140,8 @@ def _packed(task: Task, begin: float, failures: list[Failure], reply: Name | Non
         if not task.pace.keep_going:
             del results[found[0].item - task.first :]
             found, failures = found[:1], []
-        return _packed(task, begin, failures + found, reply)
-    return packed, len(results), perf_counter() - begin, list(map(_carried, failures)), None
+        return _packed(task, begin, ran, failures + found, reply)
+    return packed, len(results), (perf_counter() - begin, *ran), list(map(_carried, failures)), None
 
 
 def _unpicklable(task: Task) -> list[Failure]:
@@ -155,7 +161,7 @@ def _unpicklable(task: Task) -> list[Failure]:
 
 def _nothing(begin: float, index: int, error: Exception, shown: BaseException) -> Outcome:
     failure = describe(error, index, UNSEEN, shown)
-    return b"", 0, perf_counter() - begin, [_carried(failure)], None
+    return b"", 0, (perf_counter() - begin,), [_carried(failure)], None
 
 
 def _carried(failure: Failure) -> Failure:

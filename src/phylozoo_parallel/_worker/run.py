@@ -44,12 +44,25 @@ class Failure(NamedTuple):
     """The traceback in the worker."""
 
 
-Outcome = tuple[Any, int, float, Sequence[Failure], bytes | None]
+class Took(NamedTuple):
+    """What a chunk took in its worker; a plain tuple on its way, for the pickler's sake."""
+
+    seconds: float
+    """From unpickling the chunk to pickling its results."""
+    ran: float = 0.0
+    """Of these, the seconds of the items alone."""
+    steps: int = 1
+    """How often the clock was read between items."""
+    squares: float = 0.0
+    """Of the seconds between, each divided by the items in it: the sum, for the spread."""
+
+
+Outcome = tuple[Any, int, tuple[float, ...], Sequence[Failure], bytes | None]
 """
 What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
-list, packed in a process), how many they are, the seconds from the chunk's unpickling to its
-results' pickling, what failed, and what it told besides (:mod:`.told`). The last failure has no
-result where the chunk ended with it; otherwise None stands for the result of a failed item.
+list, packed in a process), how many they are, what they took (:class:`Took`), what failed, and
+what it told besides (:mod:`.told`). The last failure has no result where the chunk ended with it;
+otherwise None stands for the result of a failed item.
 """
 
 
@@ -102,23 +115,32 @@ def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
     try:
         begin = perf_counter()
         if not task.wanted():
-            return [], 0, 0.0, (), None
+            return [], 0, (0.0,), (), None
         settings.own_numbers(errors)
-        run(task)
-        return task.results, len(task.results), perf_counter() - begin, task.failures, None
+        ran = run(task)
+        return task.results, len(task.results), (perf_counter() - begin, *ran), task.failures, None
     finally:
         here.kind = None
 
 
-def run(task: Task) -> None:
-    """Run items until one fails, the budget is spent or they are no longer wanted."""
+def run(task: Task) -> tuple[float, int, float]:
+    """
+    Run items until one fails, the budget is spent or they are no longer wanted.
+
+    Returns
+    -------
+    tuple of float
+        Seconds, steps and squares of a :class:`Took`.
+    """
     func, star, items, first, (budget, most, keep_going), results, failures, wanted, note = task
     calls: Iterator[Any] = (starmap if star else map)(func, items)
     append = results.append
     done, stride, took = 0, 1, QUICK
+    steps, squares = 0, 0.0
     now = begin = looked = perf_counter()
     while done < len(items):
         note(done, stride)
+        start = done
         done = min(done + stride, len(items))
         try:
             if took < stride * TRIVIAL:
@@ -137,11 +159,13 @@ def run(task: Task) -> None:
         # Quick items do not pay for a look at the clock each.
         before, now = now, perf_counter()
         took = now - before
+        steps, squares = steps + 1, squares + took * took / (done - start)
         stride = min(2 * stride, most) if took < QUICK else 1
         if now - looked > QUICK:
             looked = now
             if (budget is not None and now - begin > budget) or not wanted():
                 break
+    return now - begin, steps, squares
 
 
 def describe(error: BaseException, index: int, item: Any, shown: Any = None) -> Failure:
