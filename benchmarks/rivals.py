@@ -14,7 +14,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 # Imported before joblib. loky and joblib's copy of it register their kind of worker under one
@@ -36,6 +36,27 @@ def ours(kind, workers=WORKERS):
 
 def ours_with_a_bar():
     return ParallelConfig("multiprocessing", WORKERS, progress=True).get_executor().map
+
+
+def ours_going_on(failing):
+    """Go on past failures; of 10 items `failing` raise, with what would have been the result."""
+    executor = ParallelConfig("multiprocessing", WORKERS).get_executor()
+
+    def run(func, items):
+        call = partial(or_raise, func, failing)
+        results = executor.map(call, enumerate(items), return_exceptions=True)
+        return [it.args[0] if isinstance(it, ArithmeticError) else it for it in results]
+
+    return run
+
+
+def or_raise(func, failing, pair):
+    """Return the result of a numbered item, or raise it: of each ten the first `failing`."""
+    number, item = pair
+    result = func(item)
+    if number % 10 < failing:
+        raise ArithmeticError(result)
+    return result
 
 
 def ours_unordered():

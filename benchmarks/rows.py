@@ -262,6 +262,20 @@ ALL = [
         repeat=15,
     ),
     Row(
+        "failures",
+        "10,000 items of 0.2 ms, of which 1,000 raise and the map goes on, processes",
+        make=lambda size: [0.0002] * size,
+        run=listed(work.spin),
+        candidates={
+            "ours": partial(rivals.ours_going_on, 1),
+            "no failures": partial(rivals.ours_going_on, 0),
+        },
+        targets={"no failures": 1.2},
+        size=10_000,
+        quick=100,
+        repeat=9,
+    ),
+    Row(
         "first-command",
         "the README's first command, from nothing to its table, processes",
         make=lambda size: [size],

@@ -239,13 +239,12 @@ def runner(plan: Plan, scratch: Path):
     return run
 
 
-def item_of(came) -> int | None:
-    """Return which item a result or an exception is of; None where it is of one among others."""
+def item_of(came) -> int:
+    """Return which item a result or an exception is of."""
     if isinstance(came, Odd):
         return came.args[0]
     if isinstance(came, Exception):
-        named = re.match(r"item (\d+)", str(came))
-        return int(named[1]) if named else None
+        return int(re.match(r"item (\d+)", str(came))[1])
     return came[0]
 
 
@@ -383,24 +382,19 @@ class Run:
         plan, results = self.plan, self.results
         stop, _ = plan.stop
         items = list(range(len(results))) if self.ordered else list(map(item_of, results))
-        known = [item for item in items if item is not None]
-        right = len(set(known)) == len(known) and all(0 <= item < stop for item in known)
+        right = len(set(items)) == len(items) and all(0 <= item < stop for item in items)
         whole = plan.read is None or plan.read > len(results)
         right &= len(results) == stop if whole else len(results) <= stop
         return right and all(map(self.is_right, items, results))
 
-    def is_right(self, item: int | None, came) -> bool:
-        """Tell whether this is what an item may come to; None is one that was lost with others."""
-        if type(came) in (WorkerLostError, TimeoutError) and self.may_be_lost():
-            return type(came) is WorkerLostError or bool(self.plan.hanging)
-        if item is None or not isinstance(came, Exception):
-            return (
-                item is not None
-                and self.plan.fails(item) is None
-                and came == result(self.plan, item)
-            )
-        own = item_of(came) in (item, None) if self.may_be_lost() else item_of(came) == item
-        return type(came) is self.plan.fails(item) and own
+    def is_right(self, item: int, came) -> bool:
+        """Tell whether this is what an item may come to."""
+        if not isinstance(came, Exception):
+            return self.plan.fails(item) is None and came == result(self.plan, item)
+        if item_of(came) != item:
+            return False
+        lost = type(came) is WorkerLostError and self.may_be_lost()
+        return lost or type(came) is self.plan.fails(item)
 
     def expect(self, right: bool, told: str) -> None:
         if not right:

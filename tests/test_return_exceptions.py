@@ -207,6 +207,37 @@ class TestWorkersThatDie:
         assert results[:7] + results[8:] == [*range(7), *range(8, 20)]
         assert type(results[7]) is WorkerLostError
 
+    @pytest.mark.parametrize("late", [False, True])
+    def test_name_each_item_that_is_lost_without_retries_with_its_index(self, late):
+        def func(item):
+            if item == 3:
+                if late:
+                    time.sleep(600)
+                os._exit(5)
+            return item
+
+        executor = MultiprocessingExecutor(1, retries=0, timeout=1)
+        results = list(executor.map(func, range(8), 6, return_exceptions=True))
+        assert results[4:] == [4, 5, 6, 7]
+        for index in range(3):
+            assert type(results[index]) is WorkerLostError
+            assert str(results[index]).startswith(f"item {index} = {index}: its result is lost")
+        assert type(results[3]) is (TimeoutError if late else WorkerLostError)
+        assert str(results[3]).startswith("item 3 = 3")
+
+    def test_name_each_that_may_be_guilty_where_nobody_can_tell(self):
+        def func(item):
+            if item == 3:
+                os._exit(5)
+            return item
+
+        executor = MultiprocessingExecutor(1, retries=0)
+        results = list(executor.map(func, range(8), 8, return_exceptions=True))
+        lost = [it for it, result in enumerate(results) if isinstance(result, WorkerLostError)]
+        assert 3 in lost
+        assert all(str(results[it]).startswith(f"item {it} = {it}") for it in lost)
+        assert all(results[it] == it for it in range(8) if it not in lost)
+
     def test_one_after_the_other(self, processes):
         def func(item):
             if item % 20 == 7:

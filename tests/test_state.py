@@ -175,6 +175,14 @@ class TestLoss:
         assert failed.ends
         assert str(failed.error).startswith("the function, unpickled to run item 0: its worker")
 
+    def test_items_that_have_not_begun_again_without_retries_too(self):
+        it = state(retries=0, return_exceptions=True)
+        chunks = [sent(it) for _ in range(2)]
+        lost(it, chunks[0], Progress(8, 0, 0, 1.0, at_function=True))
+        assert not it.ready()
+        lost(it, chunks[1], Progress(9, 0, 1, 1.0))
+        assert sent(it).items == chunks[0].items
+
     def test_one_chunk_at_a_time_where_nobody_can_tell_who_died(self):
         it = state()
         chunks = [sent(it) for _ in range(2)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from systems import LINUX
+from systems import LINUX, needs_posix
 
 
 class TestUnread:
@@ -245,6 +245,37 @@ def test_a_program_that_leaves_many_maps_behind_ends_without_a_word(start):
     program = start("multiprocessing", code)
     assert program.end() == ("", "")
     assert program.process.returncode == 0
+
+
+@pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
+def test_a_program_whose_module_holds_a_map_ends_without_a_word(run_script, tmp_path, backend):
+    """Modules go in their order at the end: its own after some of ours."""
+    (tmp_path / "holder.py").write_text("results = None")
+    code = f"""
+    import holder, itertools, time
+    from phylozoo_parallel import ParallelConfig
+
+    executor = ParallelConfig({backend!r}, n_jobs=2).get_executor()
+    holder.results = executor.map(lambda it: time.sleep(600 * it), itertools.count(), 1)
+    next(holder.results)
+    """
+    done = run_script(code)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@needs_posix("signal that stops a process")
+def test_a_program_ends_that_has_workers_which_never_answer(run_script):
+    """loky takes the one for which it waits off its list: nobody else found it there."""
+    done = run_script("""
+    import os, signal
+    from phylozoo_parallel import MultiprocessingExecutor
+    from phylozoo_parallel._loky.start import current
+
+    assert list(MultiprocessingExecutor(2).map(abs, range(4), 1)) == [0, 1, 2, 3]
+    for pid in current()._processes:
+        os.kill(pid, signal.SIGSTOP)
+    """)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 @pytest.mark.parametrize("how", ["at its last line", "with an error"])

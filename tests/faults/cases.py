@@ -86,7 +86,7 @@ CASES = [
     dying("SIGKILL among ten", actions.kill, actions.KILLED, runs=2, chunksize=10),
     dying("SIGSEGV", actions.crash, actions.CRASHED, stderr=CRASH),
     dying("os._exit(3)", actions.leave, "3"),
-    dying("os._exit(0)", lambda: actions.leave(0), "exit code 0"),
+    dying("os._exit(0)", actions.leave_well, "exit code 0"),
     dying("SIGABRT out of memory", actions.run_out_of_memory_and_abort, "SIGABRT", stderr=CRASH),
     dying(
         "100 MB half sent", actions.kill_while_a_large_result_is_sent, actions.KILLED, chunksize=1

@@ -43,7 +43,7 @@ def _leave(known: Callable[[], Any], owner: int) -> None:
     workers, pending = list(executor._processes.values()), executor._pending_work_items
     threads = set(threading.enumerate()) - {threading.main_thread(), manager}
     if not manager.is_alive() or (pending and all(thread.daemon for thread in threads)):
-        kill(executor)  # nobody will read what they still do
+        trees.end(workers)  # nobody will read what they still do
     answers = executor._result_queue._writer
     contract.process_executor._global_shutdown = True  # as loky's hook does
     with executor._shutdown_lock:
@@ -54,7 +54,7 @@ def _leave(known: Callable[[], Any], owner: int) -> None:
     ):
         manager.join(0.05)
     if manager.is_alive():
-        kill(executor)
+        trees.end(workers)  # also the one for which loky waits, and which it has taken off its list
         answers.close()  # the last end of the pipe: loky reads no further
         manager.join(LEAVE)
 

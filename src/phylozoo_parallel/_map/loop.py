@@ -16,8 +16,9 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sys
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
@@ -173,7 +174,7 @@ class _Loop:
             self._engine.end_workers()
             raise
         finally:
-            self._end(key, monotonic() - begin)
+            self._end(key, begin)
         if failed is not None:
             try:
                 raise failed.error
@@ -183,7 +184,11 @@ class _Loop:
     def _all_ran(self) -> bool:
         return self._state.exhausted and self._queue.qsize() >= len(self._state.flying)
 
-    def _end(self, key: Any, seconds: float) -> None:
+    def _end(
+        self, key: Any, begin: float, finalizing: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
+        if finalizing():  # the module of who holds the map is gone, and others before it
+            return
         state, engine = self._state, self._engine
         self._transport.end(state.flying)
         engine.release()
@@ -191,7 +196,7 @@ class _Loop:
         self._queue = SimpleQueue()  # without what comes too late
         self._bar.close()
         chunking.keep(key, state.measured)
-        counts = engine.name, state.read, state.sent, engine.workers, seconds
+        counts = engine.name, state.read, state.sent, engine.workers, monotonic() - begin
         _log.debug("%s: %d items in %d chunks on %d workers in %.3f s", *counts)
 
     def _fill(self, result_waits: bool = False) -> None:

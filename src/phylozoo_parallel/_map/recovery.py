@@ -44,14 +44,15 @@ def salvage(
     """
     first, items, progress = chunk.first, chunk.items, chunk.progress
     guilty = progress is not None and (chunk.late or loss.hit(progress))
-    if progress is None or (options.retries and not guilty):  # no worker, or not a dead one, had it
+    begun = progress is not None and not progress.at_function
+    if progress is None or (not guilty and (options.retries or not begun)):
+        # No worker, or not a dead one, had it, or none of its items has begun.
         return [Chunk(first, items, chunk.losses)], []
     begin, end = _suspects(chunk, progress)
-    found = end - begin == 1 or progress.at_function
+    found = end - begin == 1 or not begun
     message = _verdict(chunk, progress, loss, options, found)
-    if not options.retries:  # what its worker has done is lost, too
-        begin = 0
-    before = [Chunk(first, items[:begin])] if begin else []
+    lost = begin if options.retries else 0  # what its worker has done is lost, too
+    before = [Chunk(first, items[:lost])] if lost else []
     after = [Chunk(first + end, items[end:])] if end < len(items) else []
     if message is None:
         losses = chunk.losses + (not chunk.late)
@@ -59,8 +60,14 @@ def salvage(
         return before + singles + after, []
     kind = TimeoutError if chunk.late else WorkerLostError
     if not options.return_exceptions:
-        return before, [(first + begin, kind(message))]
-    return before + after, [(first + it, kind(message)) for it in range(begin, end)]
+        return before, [(first + lost, kind(message))]
+    failed: list[tuple[int, Exception]] = []
+    for it in range(lost, end):
+        own = message if found else f"{_item(chunk, it)}: {message}"
+        if it < begin:
+            own = f"{_item(chunk, it)}: its result is lost with its worker process: {message}"
+        failed.append((first + it, WorkerLostError(own) if it < begin else kind(own)))
+    return before + after, failed
 
 
 def _verdict(
@@ -69,7 +76,8 @@ def _verdict(
     """Say what to raise, with what is at fault `found`; None where that is yet to be seen."""
     if chunk.late:
         return too_late(chunk, progress, options) if found or not options.retries else None
-    if chunk.losses < options.retries:
+    # What unpickles the function may run twice in any case: no item has begun.
+    if chunk.losses < (max(options.retries, 1) if progress.at_function else options.retries):
         return None
     guilty = loss.hit(progress)
     how = (loss.codes or {}).get(
@@ -99,5 +107,9 @@ def _named(chunk: Chunk, progress: Progress) -> str:
         return f"the function, unpickled to run item {chunk.first}"
     begin, end = _suspects(chunk, progress)
     if end - begin == 1:
-        return f"item {chunk.first + begin} = {short(chunk.items[begin])}"
+        return _item(chunk, begin)
     return f"one of the items {chunk.first + begin} to {chunk.first + end - 1}"
+
+
+def _item(chunk: Chunk, position: int) -> str:
+    return f"item {chunk.first + position} = {short(chunk.items[position])}"
