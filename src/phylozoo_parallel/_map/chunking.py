@@ -201,7 +201,7 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
     seconds, target = max(measured.seconds, 1e-9), measured.target(workers)
     size = target / max(seconds, measured.reading)
     if remaining is not None:
-        share = _share(measured, remaining * seconds / workers, workers) / seconds
+        share = _share(measured, remaining * seconds / workers, workers, target) / seconds
         size = min(size, share)
         # What a fraction adds up to within a round goes to one of its chunks.
         size = math.floor((place + 1) * size + 1e-6) - math.floor(place * size + 1e-6)
@@ -221,7 +221,7 @@ def budget(measured: Measured, items: int) -> float:
     return max(near, BUDGET * min(4 * measured.idle, FAR))
 
 
-def _share(measured: Measured, load: float, workers: int) -> float:
+def _share(measured: Measured, load: float, workers: int, target: float) -> float:
     """
     Return the seconds that each chunk of a round should take.
 
@@ -231,8 +231,10 @@ def _share(measured: Measured, load: float, workers: int) -> float:
     load : float
         Seconds that each worker has left to do, if all do the same.
     workers : int
+    target : float
+        Seconds that a chunk should take.
     """
-    seconds, target = max(measured.seconds, 1e-9), measured.target(workers)
+    seconds = max(measured.seconds, 1e-9)
     # Adaptive factoring, for workers that are alike: all of the load where nothing varies.
     spread = workers * max(measured.within, measured.between) / seconds
     sure = load + spread / 2 - math.sqrt(spread * (spread / 4 + load))
