@@ -210,7 +210,10 @@ class State:
         again, failed = recovery.salvage(chunk, loss, self.options)
         self._again = deque(sorted([*again, *self._again], key=lambda chunk: chunk.first))
         for index, error in failed:
-            self.fail(index, error)
+            if begun and begun.at_function:  # it would end the worker for every other item, too
+                self.end(index, error)
+            else:
+                self.fail(index, error)
         if begun and again:
             what = ", ".join(map(str, again)) if failed else chunk
             _log.warning("%s; run again: %s", loss, what)

@@ -57,7 +57,7 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
     here.kind = "process"
     begin = perf_counter()
     note = _noter(ticket, cell)
-    note(0, 0)
+    note(board.AT_FUNCTION, 0)
     callers: Settings = unpickled(packed)
     settings.limits.enter(callers)
     try:
@@ -68,6 +68,7 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
         if not wanted(key, its.ticket):
             return b"", 0, (0.0,), (), None
+        note(0, 0)
         try:
             chunk = pickles.unpack(items)
         except BaseException as wrong:
