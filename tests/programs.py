@@ -169,6 +169,15 @@ def make(random: Random, deadly: bool, largest: int = 3000, hanging: bool = Fals
     return Program(tuple(threads), kills)
 
 
+def on(program: Program, workers: int) -> Program:
+    """Return a program with so many workers for each of its maps."""
+    threads = [
+        tuple(tuple(replace(plan, n_jobs=workers) for plan in group) for group in groups)
+        for groups in program.threads
+    ]
+    return replace(program, threads=tuple(threads))
+
+
 def make_plan(random: Random, deadly: bool, kills: bool, largest: int) -> Plan:
     """Make a map; `kills` tells that workers die from outside, too."""
     backend = random.choice(["threading", "multiprocessing", "multiprocessing"])

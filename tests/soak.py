@@ -5,6 +5,7 @@ Random programs of maps for as long as wanted, held against the sequential model
 
     python -m tests.soak --minutes 10
     python -m tests.soak --seed 7 --only 123        one program of a run, again
+    python -m tests.soak --workers 48               maps on that many workers, which mostly nap
 
 Exit status 1 if a result was wrong or a program took too long.
 """
@@ -20,11 +21,13 @@ import time
 from . import programs
 
 
-def run(seed: int, number: int) -> programs.Report:
+def run(seed: int, number: int, workers: int | None = None) -> programs.Report:
     """Run one program of the series that a seed begins."""
     choices = random.Random(f"{seed} {number}")
     deadly, hanging = choices.random() < 0.5, choices.random() < 0.3
     program = programs.make(choices, deadly=deadly, hanging=hanging)
+    if workers:
+        program = programs.on(program, workers)
     faulthandler.dump_traceback_later(programs.LIMIT + 10, exit=True)
     report = programs.run(program, seed=number)
     faulthandler.cancel_dump_traceback_later()
@@ -43,7 +46,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
     parser.add_argument("--seed", type=int, default=None, help="of the choices; told at the start")
     parser.add_argument("--only", type=int, default=None, help="number of the one program to run")
+    parser.add_argument("--workers", type=int, help="of every map (default: one to four)")
     wanted = parser.parse_args()
+    # They start one after the other, again after each death.
+    programs.LIMIT = max(programs.LIMIT, 10 * (wanted.workers or 0))
     seed = random.randrange(10**6) if wanted.seed is None else wanted.seed
     print(f"seed {seed}", flush=True)
     logging.getLogger("phylozoo_parallel").setLevel(logging.ERROR)  # each re-run would be told
@@ -51,7 +57,7 @@ def main() -> int:
     total = programs.Report()
     number = wanted.only or 0
     while (wanted.only is None and time.monotonic() < end) or number == wanted.only:
-        total.add(run(seed, number))
+        total.add(run(seed, number, wanted.workers))
         number += 1
     for name, count in sorted(total.counts.items()):
         print(f"{count:>10}  {name}")

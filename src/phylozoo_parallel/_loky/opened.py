@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from joblib import Parallel
 
 from phylozoo_parallel._loky import context, contract
+from phylozoo_parallel._loky.one_call import OneCall
 from phylozoo_parallel._loky.start import fill_streams
 
 
@@ -75,11 +77,17 @@ class Opened:
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
         self.workers = backend.effective_n_jobs(self.parallel.n_jobs)
         self._nested = backend.get_nested_backend()
+        self._small = b""  # the pickled nested backend, where a task can do with that
+        known = contract.optional("joblib.parallel", contract.parallel)
+        if known and type(backend) is contract.LokyBackend and isinstance(self._nested, tuple):
+            self._small = pickle.dumps(self._nested, pickle.HIGHEST_PROTOCOL)
         contract.fits("BatchedCalls", contract.BatchedCalls, [], self._nested)
         contract.fits(self._name, getattr(backend, self._name), self.task(), callback=None)
 
     def task(self, *calls: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         """Return what the backend takes, to run these calls in a worker."""
+        if self._small and len(calls) == 1:
+            return OneCall(*calls[0], self._small)
         return contract.BatchedCalls([(*call, {}) for call in calls], self._nested)
 
     def submit(self, task: Any, callback: Callable[[Any], None]) -> Any:
@@ -111,6 +119,8 @@ class Opened:
     @staticmethod
     def function(task: Any) -> Any:
         """Return the first function that a task calls; None for a task of others."""
+        if isinstance(task, OneCall):
+            return task.func
         calls: Any = getattr(task, "items", ()) if isinstance(task, contract.BatchedCalls) else ()
         return calls[0][0] if calls else None
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -77,7 +76,7 @@ KEPT = 64
 _latest: dict[Hashable, Measured] = {}
 
 
-@dataclass
+@dataclass(slots=True)
 class Cost:
     """Seconds that chunks take besides their items' own."""
 
@@ -100,7 +99,7 @@ class Cost:
         self.chunk += (min(chunk, most) - self.chunk) / (MEMORY if self.chunk else 1)
 
 
-@dataclass
+@dataclass(slots=True)
 class Measured:
     """What the chunks of one map took so far."""
 
@@ -157,21 +156,23 @@ class Measured:
         away : float
             From sending the chunk to its outcome; 0 where the way is short.
         """
+        seconds, ran, steps, squares = took
         self.chunks += 1
         known = self.chunks + self.earlier
         new = 1 / min(known, MEMORY)
-        off = took.ran / items - self.alone
+        off = ran / items - self.alone
         self.alone += new * off
-        self.seconds += new * (took.seconds / items - self.seconds)
+        self.seconds += new * (seconds / items - self.seconds)
         self.nbytes += new * (nbytes / items - self.nbytes)
         if known > 1:
             self.between += new * (items * off * off - self.between)
-        if took.steps > 1:
-            spread = max(took.squares - took.ran * took.ran / items, 0.0) / (took.steps - 1)
+        if steps > 1:
+            spread = max(squares - ran * ran / items, 0.0) / (steps - 1)
             self.within += new * (spread - self.within)
-        self.worker.add(items, took.seconds - took.ran)
-        # A worker has one chunk running and one waiting: up to twice its time is no loss.
-        self.idle = max(away - 2 * took.seconds, 0.95 * self.idle)
+        self.worker.add(items, seconds - ran)
+        if away or self.idle:
+            # A worker has one chunk running and one waiting: up to twice its time is no loss.
+            self.idle = max(away - 2 * seconds, 0.95 * self.idle)
         self.largest = max(self.largest, items)
 
 
@@ -196,12 +197,12 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
     int
         At least 1.
     """
-    if not measured.largest:
+    if not measured.largest or (not measured.chunks and remaining and remaining <= workers):
         return 1
     seconds, target = max(measured.seconds, 1e-9), measured.target(workers)
     size = target / max(seconds, measured.reading)
     if remaining is not None:
-        share = _share(measured, remaining * seconds / workers, workers) / seconds
+        share = _share(measured, remaining * seconds / workers, workers, target) / seconds
         size = min(size, share)
         # What a fraction adds up to within a round goes to one of its chunks.
         size = math.floor((place + 1) * size + 1e-6) - math.floor(place * size + 1e-6)
@@ -221,7 +222,7 @@ def budget(measured: Measured, items: int) -> float:
     return max(near, BUDGET * min(4 * measured.idle, FAR))
 
 
-def _share(measured: Measured, load: float, workers: int) -> float:
+def _share(measured: Measured, load: float, workers: int, target: float) -> float:
     """
     Return the seconds that each chunk of a round should take.
 
@@ -231,8 +232,10 @@ def _share(measured: Measured, load: float, workers: int) -> float:
     load : float
         Seconds that each worker has left to do, if all do the same.
     workers : int
+    target : float
+        Seconds that a chunk should take.
     """
-    seconds, target = max(measured.seconds, 1e-9), measured.target(workers)
+    seconds = max(measured.seconds, 1e-9)
     # Adaptive factoring, for workers that are alike: all of the load where nothing varies.
     spread = workers * max(measured.within, measured.between) / seconds
     sure = load + spread / 2 - math.sqrt(spread * (spread / 4 + load))
@@ -269,9 +272,9 @@ def recall(func: Callable[..., Any], way: Hashable) -> tuple[Hashable, Measured]
     latest = _latest.get((what, way))
     if latest is None:
         return (what, way), Measured()
-    costs = copy(latest.caller), copy(latest.worker)
+    caller, worker = (Cost(cost.chunk, cost.item) for cost in (latest.caller, latest.worker))
     known = latest.seconds, latest.nbytes, latest.alone, latest.within, latest.between
-    return (what, way), Measured(*known, *costs, largest=latest.largest, earlier=True)
+    return (what, way), Measured(*known, caller, worker, largest=latest.largest, earlier=True)
 
 
 def keep(key: Hashable, measured: Measured) -> None:
