@@ -20,10 +20,7 @@ BLOCK = re.compile(r"^```python *(\S*)\n(.*?)^```$", re.M | re.S)
 # The pages' own functions mostly have no annotations, so that they stay short. A user who has mypy
 # on `strict` annotates them, and allows for libraries without types; all else is checked for pages
 # as it is for that user.
-USERS_OWN = (
-    "no-untyped-def, no-untyped-call, untyped-decorator, var-annotated, "
-    "import-untyped, import-not-found"
-)
+USERS_OWN = "no-untyped-def, no-untyped-call, var-annotated, import-untyped, import-not-found"
 
 TOLERATED = {
     'bootstrap(["x"]': "wrong on purpose: the test of an error",
@@ -58,7 +55,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pages = dict(scripts())
     assert len(pages) > 15
     for name, text in pages.items():
-        (home / name).write_text(text, encoding="utf-8")
+        comment = f'# mypy: disable-error-code="{USERS_OWN}"'
+        (home / name).write_text(f"{comment}\n{text}", encoding="utf-8")
     shutil.copytree(CLIENT / "src" / "pairwise", home / "pairwise")
     strict = {
         f"{name}.py": (TESTS / folder / f"{name}.py").read_text("utf-8")
@@ -70,10 +68,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     strict["pairwise/__init__.py"] = (home / "pairwise" / "__init__.py").read_text("utf-8")
     for name, text in strict.items():
         (home / name).write_text(f"# pyright: strict\n{text}", encoding="utf-8")
-    modules = ",".join(Path(name).stem for name in pages)
-    (home / "mypy.ini").write_text(
-        f"[mypy]\nstrict = True\n[mypy-{modules}]\ndisable_error_code = {USERS_OWN}\n"
-    )
     standard = {"typeCheckingMode": "standard", "reportMissingImports": False}
     standard["reportUnnecessaryTypeIgnoreComment"] = True
     (home / "pyrightconfig.json").write_text(json.dumps(standard))
@@ -94,7 +88,7 @@ def complaints(command: list[str], home: Path, parse: str) -> Iterator[str]:
 
 
 def mypy(home: Path) -> list[str]:
-    command = ["mypy", "--no-pretty", "--no-error-summary", "--cache-dir", "cache", "."]
+    command = ["mypy", "--strict", "--no-pretty", "--no-error-summary", "--cache-dir", "cache", "."]
     return list(complaints(command, home, r"^([^:\n]+):(\d+): error: (.*)$"))
 
 
