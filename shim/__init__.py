@@ -29,6 +29,7 @@ __all__ = [
     "progress",
 ]
 
+if not _TYPE_CHECKING:  # checkers would take any name for one of ours
 
-def __getattr__(name: str) -> object:
-    return getattr(_ours, name)
+    def __getattr__(name: str) -> object:
+        return getattr(_ours, name)

@@ -20,6 +20,8 @@ from phylozoo_parallel import (
 )
 from phylozoo_parallel._loky.start import current
 
+collect_ignore = ["client"]  # a package with tests of its own: test_types.py
+
 BACKENDS = ["sequential", "threading", "multiprocessing"]
 
 

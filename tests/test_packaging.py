@@ -39,9 +39,10 @@ def names(wheel: Path) -> set[str]:
 
 def test_the_wheel_holds_the_package_and_the_shim() -> None:
     held = {name for name in names(our_wheel()) if ".dist-info/" not in name}
-    shim = {"phylozoo/utils/parallel/__init__.py", "phylozoo/utils/parallel/py.typed"}
+    shim = {"phylozoo/utils/parallel/__init__.py"}
+    stubs = {"phylozoo-stubs/utils/parallel/__init__.pyi", "phylozoo-stubs/py.typed"}
     package = {f"phylozoo_parallel/{file.relative_to(PACKAGE)}" for file in SOURCES.values()}
-    assert held == shim | package | {"phylozoo_parallel/py.typed"}
+    assert held == shim | stubs | package | {"phylozoo_parallel/py.typed"}
 
 
 def test_phylozoo_has_no_package_where_the_shim_goes() -> None:

@@ -20,6 +20,8 @@ from phylozoo_parallel.protocol import ParallelExecutor
 if TYPE_CHECKING:
     from phylozoo_parallel.lost import WorkerLostError as WorkerLostError
 
+    __version__: str
+
 __all__ = [
     "MultiprocessingExecutor",
     "ParallelBackend",
@@ -33,14 +35,15 @@ __all__ = [
     "progress",
 ]
 
+if not TYPE_CHECKING:  # checkers would take any name for one of ours
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":  # importlib.metadata loads slowly
-        from importlib.metadata import version
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":  # importlib.metadata loads slowly
+            from importlib.metadata import version
 
-        return version("phylozoo-parallel")
-    if name == "WorkerLostError":  # loads slowly
-        from phylozoo_parallel.lost import WorkerLostError
+            return version("phylozoo-parallel")
+        if name == "WorkerLostError":  # loads slowly
+            from phylozoo_parallel.lost import WorkerLostError
 
-        return WorkerLostError
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return WorkerLostError
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
