@@ -19,6 +19,7 @@ from phylozoo_parallel.protocol import ParallelExecutor
 
 if TYPE_CHECKING:
     from phylozoo_parallel.lost import WorkerLostError as WorkerLostError
+    from phylozoo_parallel.profiles import profile as profile
 
 __all__ = [
     "MultiprocessingExecutor",
@@ -30,6 +31,7 @@ __all__ = [
     "SequentialExecutor",
     "ThreadingExecutor",
     "WorkerLostError",
+    "profile",
     "progress",
 ]
 
@@ -43,4 +45,8 @@ def __getattr__(name: str) -> Any:
         from phylozoo_parallel.lost import WorkerLostError
 
         return WorkerLostError
+    if name == "profile":  # hardly ever used
+        from phylozoo_parallel.profiles import profile
+
+        return profile
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

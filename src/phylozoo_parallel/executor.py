@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, TypeVar, overload
 
-from phylozoo_parallel import _options, _progress
+from phylozoo_parallel import _listener, _options, _progress
 from phylozoo_parallel.errors import placed, short
 from phylozoo_parallel.protocol import Arguments
 
@@ -288,20 +288,21 @@ class Executor(ABC):
         total = _options.length(iterable)
         if star:
             items = _options.call_arguments(items)
+        heard = _listener.make(func, self._kind)
         with_workers = None
         if self._kind:
             from phylozoo_parallel._engines import choose
 
             with_workers = choose.open_engine(self._kind, self._wanted)
         if with_workers is None:  # the sequential backend, or inside a worker
-            results = _one_by_one(func, items, options)
+            results = _one_by_one(*heard.in_place(func, items), options)
             # A worker's map shows no bar of its own.
             bar = _progress.bar(not self._kind and options.progress, total, results)
             return results if bar is None else iter(bar)
         # The first time, workers are starting by now.
         from phylozoo_parallel._map import loop
 
-        return loop.start(with_workers, func, items, total, options)
+        return loop.start(with_workers, func, items, total, options, heard)
 
 
 def _one_by_one(

@@ -72,10 +72,18 @@ class State:
         Chunks to keep in flight.
     measured : Measured
         By an earlier map of the function.
+    timed : bool
+        Whether workers take the times of chunks.
     """
 
     def __init__(
-        self, options: Options, total: int | None, workers: int, window: int, measured: Measured
+        self,
+        options: Options,
+        total: int | None,
+        workers: int,
+        window: int,
+        measured: Measured,
+        timed: bool = False,
     ) -> None:
         self.options = options
         self.workers = workers
@@ -88,6 +96,7 @@ class State:
         self.flying: set[Chunk] = set()
         self._total = total
         self._window = window
+        self._timed = timed
         self._next = 0  # index of the next result to hand out
         self._again: deque[Chunk] = deque()  # to be sent (again) before anything new
         self._finished: dict[int, Chunk | Failed] = {}  # by the index of the first result
@@ -122,7 +131,7 @@ class State:
         """Return how a worker runs a chunk that is sent now."""
         budget = None if self.options.chunksize else BUDGET * self.measured.target
         stride = STRIDE if self.options.timeout is None else 1
-        return Pace(budget, stride, self.options.return_exceptions)
+        return Pace(budget, stride, self.options.return_exceptions, self._timed)
 
     def ready(self) -> bool:
         """Tell whether there is something to hand out next."""

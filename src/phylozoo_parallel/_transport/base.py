@@ -22,9 +22,12 @@ class Transport(ABC):
     ----------
     watches : bool
         Whether :meth:`look` can tell how far a chunk is.
+    function : int
+        Bytes of the pickled function; 0 where it is not.
     """
 
     watches = False
+    function = 0
 
     @abstractmethod
     def call(self, chunk: Chunk, pace: Pace) -> Call:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 from phylozoo_parallel._shipping.memory import Name
@@ -39,6 +40,8 @@ def begin(
     with suppress(Exception):
         lifeline.hang_on(line)
         # While the caller does other things.
-        import phylozoo_parallel._worker.process  # noqa: F401
+        import phylozoo_parallel._worker.process as process
+
+        process.ready = perf_counter()
     if initializer is not None:
         initializer(*initargs)

@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, starmap
-from time import perf_counter
+from time import perf_counter, process_time, thread_time
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._worker import settings
@@ -45,12 +45,33 @@ class Failure(NamedTuple):
     """The traceback in the worker."""
 
 
-Outcome = tuple[Any, int, float, Sequence[Failure], bytes | None]
+class Times(NamedTuple):
+    """When a chunk was where in its worker, by the worker's `perf_counter`."""
+
+    worker: str
+    ready: float | None
+    """When the worker process was up; None where nobody knows."""
+    began: float
+    known: float
+    """When it had the function."""
+    unpacked: float
+    ran: float
+    ended: float
+    cpu: float
+    """Seconds on a core, of the thread that ran the items."""
+    cpu_all: float
+    """The same, of all threads of its process."""
+    longest: tuple[float, int, int]
+    """Of the longest item: seconds, index; and how many quick items after it are in these."""
+
+
+Outcome = tuple[Any, int, float, Sequence[Failure], bytes | None, Times | None]
 """
 What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
 list, packed in a process), how many they are, the seconds from the chunk's unpickling to its
-results' pickling, what failed, and what it told besides (:mod:`.told`). The last failure has no
-result where the chunk ended with it; otherwise None stands for the result of a failed item.
+results' pickling, what failed, what it told besides (:mod:`.told`), and when it was where, for a
+profile. The last failure has no result where the chunk ended with it; otherwise None stands for
+the result of a failed item.
 """
 
 
@@ -63,6 +84,8 @@ class Pace(NamedTuple):
     """Most items that run between two looks at the clock."""
     keep_going: bool
     """Whether the items after a failed one run."""
+    timed: bool = False
+    """Whether the worker takes the times of the chunk."""
 
 
 class _Here(threading.local):
@@ -103,24 +126,45 @@ def run_in_thread(task: Task, numbers: Numbers) -> Outcome:
     try:
         begin = perf_counter()
         if not task.wanted():
-            return [], 0, 0.0, (), None
+            return [], 0, 0.0, (), None, None
         settings.own_numbers(numbers)
-        run(task)
-        return task.results, len(task.results), perf_counter() - begin, task.failures, None
+        cpu = cpu_seconds(task.pace)
+        longest = run(task)
+        now, times = perf_counter(), None
+        if task.pace.timed:
+            name, used = threading.current_thread().name, cpu_seconds(task.pace, cpu)
+            times = Times(name, None, begin, begin, begin, now, now, *used, longest)
+        return task.results, len(task.results), now - begin, task.failures, None, times
     finally:
         here.kind = None
 
 
-def run(task: Task) -> None:
-    """Run items until one fails, the budget is spent or they are no longer wanted."""
-    func, star, items, first, (budget, most, keep_going), results, failures, wanted, note = task
+def cpu_seconds(pace: Pace, since: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
+    """Return the seconds that this thread and its process used since then, where it is wanted."""
+    if not pace.timed:
+        return since
+    return thread_time() - since[0], process_time() - since[1]
+
+
+def run(task: Task) -> tuple[float, int, int]:
+    """
+    Run items until one fails, the budget is spent or they are no longer wanted.
+
+    Returns
+    -------
+    tuple
+        Of the longest item: see :class:`Times`.
+    """
+    func, star, items, first, pace, results, failures, wanted, note = task
+    budget, most, keep_going, _ = pace
     calls: Iterator[Any] = (starmap if star else map)(func, items)
     append = results.append
     done, stride, took = 0, 1, QUICK
+    longest = 0.0, first, 0
     now = begin = looked = perf_counter()
     while done < len(items):
         note(done, stride)
-        done = min(done + stride, len(items))
+        start, done = done, min(done + stride, len(items))
         try:
             if took < stride * TRIVIAL:
                 results.extend(islice(calls, stride))
@@ -138,11 +182,14 @@ def run(task: Task) -> None:
         # Quick items do not pay for a look at the clock each.
         before, now = now, perf_counter()
         took = now - before
+        if took > longest[0]:
+            longest = took, first + start, done - start
         stride = min(2 * stride, most) if took < QUICK else 1
         if now - looked > QUICK:
             looked = now
             if (budget is not None and now - begin > budget) or not wanted():
                 break
+    return longest
 
 
 def describe(error: BaseException, index: int, item: Any, shown: Any = None) -> Failure:
