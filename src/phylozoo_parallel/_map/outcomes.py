@@ -38,9 +38,7 @@ class Outcomes:
         Told what came, too.
     """
 
-    def __init__(
-        self, engine: Engine, transport: Transport, state: State, heard: Listener
-    ) -> None:
+    def __init__(self, engine: Engine, transport: Transport, state: State, heard: Listener) -> None:
         self._engine = engine
         self._transport = transport
         self._state = state

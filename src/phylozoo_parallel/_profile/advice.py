@@ -53,8 +53,8 @@ def _rule(rule: Callable[[Figures], Said]) -> Callable[[Figures], Said]:
 
 @_rule
 def tiny(one: Figures) -> Said:
-    """Items that take less than what it costs to send them."""
-    if not one.items or one.backend == "sequential":
+    """Find items that take less than what it costs to send them."""
+    if not one.items or one.backend == "sequential" or _heavy(one):
         return None
     cost = break_even(one)
     each = one.computing / one.items
@@ -66,6 +66,10 @@ def tiny(one: Figures) -> Said:
         f"from about {seconds(cost)} an item on, {others} pay; do more work in an item, or use "
         "the sequential backend"
     )
+
+
+def _heavy(one: Figures) -> bool:
+    return max(one.function_bytes, one.bytes_out / one.items, one.bytes_back / one.items) >= LARGE
 
 
 def break_even(one: Figures) -> float:
@@ -83,7 +87,7 @@ def break_even(one: Figures) -> float:
 
 @_rule
 def captured(one: Figures) -> Said:
-    """A function that takes much memory with it."""
+    """Find a function that takes much memory with it."""
     if one.function_bytes < LARGE:
         return None
     pickling = sum(it.end - it.begin for it in one.record.spells() if it.doing == "pickling")
@@ -98,7 +102,7 @@ def captured(one: Figures) -> Said:
 
 @_rule
 def large_results(one: Figures) -> Said:
-    """Results that take long to come back."""
+    """Find results that take long to come back."""
     each = one.bytes_back / max(one.items, 1)
     if each < LARGE or one.bytes_back < one.bytes_out:
         return None
@@ -110,7 +114,7 @@ def large_results(one: Figures) -> Said:
 
 @_rule
 def large_items(one: Figures) -> Said:
-    """Items that take long to send."""
+    """Find items that take long to send."""
     each = one.bytes_out / max(one.items, 1)
     if each < LARGE or one.bytes_out < one.bytes_back:
         return None
@@ -122,7 +126,7 @@ def large_items(one: Figures) -> Said:
 
 @_rule
 def input_bound(one: Figures) -> Said:
-    """An input that does not come fast enough."""
+    """Find an input that does not come fast enough."""
     if one.backend == "sequential" and one.shares[INPUT] < 0.5:
         return None
     return one.shares[INPUT], (
@@ -133,7 +137,7 @@ def input_bound(one: Figures) -> Said:
 
 @_rule
 def reader_bound(one: Figures) -> Said:
-    """A loop over the results that takes longer than the work."""
+    """Find a loop over the results that takes longer than the work."""
     if one.backend == "sequential":
         return None
     return one.shares[READER], (
@@ -144,7 +148,7 @@ def reader_bound(one: Figures) -> Said:
 
 @_rule
 def caller_bound(one: Figures) -> Said:
-    """Chunks of one item, by the user's wish, that keep the caller busy."""
+    """Find chunks of one item, by the user's wish, that keep the caller busy."""
     each = one.computing / max(one.items, 1)
     if one.backend == "sequential" or each <= break_even(one):
         return None
@@ -156,7 +160,7 @@ def caller_bound(one: Figures) -> Said:
 
 @_rule
 def starting(one: Figures) -> Said:
-    """Workers that had to start."""
+    """Find workers that had to start."""
     times = [run.ready - one.record.begin for run in one.runs if run.ready is not None]
     took = max(times, default=0.0)
     took = took if took > 0 else one.shares[STARTING] * one.wall
@@ -171,7 +175,7 @@ def starting(one: Figures) -> Said:
 
 @_rule
 def warming_up(one: Figures) -> Said:
-    """A function that compiles or loads something when a worker calls it first."""
+    """Find a function that compiles or loads something when a worker calls it first."""
     firsts, others = {}, []
     for run in one.runs:
         if run.row.times is None:
@@ -194,7 +198,7 @@ def warming_up(one: Figures) -> Said:
 
 @_rule
 def importing(one: Figures) -> Said:
-    """A function whose module takes long to load."""
+    """Find a function whose module takes long to load."""
     if one.function_bytes >= LARGE:
         return None
     took = [run.known - run.begin for run in one.runs]
@@ -207,7 +211,7 @@ def importing(one: Figures) -> Said:
 
 @_rule
 def uneven(one: Figures) -> Said:
-    """Workers that had nothing left to do while others still ran."""
+    """Find workers that had nothing left to do while others still ran."""
     took, index, many = one.longest
     idle = one.shares[TAIL]
     if one.items < one.workers:
@@ -226,7 +230,7 @@ def uneven(one: Figures) -> Said:
 
 @_rule
 def one_lock(one: Figures) -> Said:
-    """Threads that take turns with the interpreter's lock."""
+    """Find threads that take turns with the interpreter's lock."""
     free = not getattr(sys, "_is_gil_enabled", lambda: True)()
     if free or one.backend != "threading" or one.reached < 1.5:
         return None
@@ -241,7 +245,7 @@ def one_lock(one: Figures) -> Said:
 
 @_rule
 def many_threads(one: Figures) -> Said:
-    """Workers that start threads of their own, more than there are cores."""
+    """Find workers that start threads of their own, more than there are cores."""
     import joblib
 
     times = [run.row.times for run in one.runs if run.row.times]
@@ -261,7 +265,7 @@ def many_threads(one: Figures) -> Said:
 
 @_rule
 def died(one: Figures) -> Said:
-    """Workers that died."""
+    """Find workers that died."""
     return one.shares[AGAIN], (
         f"{count(one.losses, 'chunk')} ran again because worker processes died: the log says of "
         "what; often the memory is short, and fewer workers help"

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from phylozoo_parallel._listener import Doing
 from phylozoo_parallel._profile.recorder import Recorder, Row, Spell
+from phylozoo_parallel._worker.run import Times
 
 COMPUTING = "computing"
 STARTING = "starting workers"
@@ -117,18 +118,22 @@ def runs(rows: Sequence[Row], found: dict[str, Clock]) -> list[Run]:
     latest: dict[str, float] = {}
     for row in rows:
         if row.times is not None:
-            worker, ready, *at = row.times[:7]
-            late = found[worker].ahead
-            began, known, unpacked, done, ended = (time - late for time in at)
-            latest[worker] = max(latest.get(worker, ended), ended)
-            up = None if ready is None else ready - late
-            ran.append(Run(worker, began, known, unpacked, done, ended, up, row))
+            run = _run(row, row.times, found[row.times.worker].ahead)
+            latest[run.worker] = max(latest.get(run.worker, run.end), run.end)
+            ran.append(run)
     for row in rows:
         if row.end in ("lost", "late") and row.pid is not None and row.arrived is not None:
             worker = str(row.pid) if row.pid else "lost"
             begin = min(max(row.sent, latest.get(worker, row.sent)), row.arrived)
-            ran.append(Run(worker, *[begin] * 4, row.arrived, None, row))
+            ran.append(Run(worker, begin, begin, begin, begin, row.arrived, None, row))
     return sorted(ran, key=lambda run: run.begin)
+
+
+def _run(row: Row, at: Times, ahead: float) -> Run:
+    ready = None if at.ready is None else at.ready - ahead
+    known, unpacked = at.known - ahead, at.unpacked - ahead
+    ran, ended = at.ran - ahead, at.ended - ahead
+    return Run(at.worker, at.began - ahead, known, unpacked, ran, ended, ready, row)
 
 
 def lanes(record: Recorder) -> list[Lane]:

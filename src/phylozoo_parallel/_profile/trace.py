@@ -41,6 +41,8 @@ def _bar(
     name: str, process: int, thread: int, begin: float, took: float, about: dict[str, Any]
 ) -> dict[str, Any]:
     times = {"ts": begin * 1e6, "dur": max(took, 0.0) * 1e6}  # microseconds
-    return {"ph": "X", "name": name, "cat": "map", "pid": process, "tid": thread} | times | {
-        "args": about
-    }
+    return (
+        {"ph": "X", "name": name, "cat": "map", "pid": process, "tid": thread}
+        | times
+        | {"args": about}
+    )

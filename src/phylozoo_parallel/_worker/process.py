@@ -76,7 +76,7 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
         if not wanted(key, its.ticket):
             return b"", 0, 0.0, (), None, None
-        at = [begin, perf_counter()]
+        knew = perf_counter()
         try:
             chunk = pickles.unpack(items)
         except BaseException as wrong:
@@ -84,17 +84,16 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
         still = partial(wanted, key, its.ticket)
         task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
-        at.append(perf_counter())
-        cpu = cpu_seconds(pace)
+        unpacked, cpu = perf_counter(), cpu_seconds(pace)
         with told.listening(caller is not None) as heard, settings.as_caller(callers):
             longest = run(task)
-        at.append(perf_counter())
-        cpu = cpu_seconds(pace, cpu)
+        ran, cpu = perf_counter(), cpu_seconds(pace, cpu)
         note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
         outcome = _packed(task, begin, task.failures, reply)
         times = None
         if pace.timed:
-            times = Times(_me(caller is None), ready, *at, perf_counter(), *cpu, longest)
+            at = begin, knew, unpacked, ran, perf_counter()
+            times = Times(_me(caller is None), ready, *at, *cpu, longest)
         return (*outcome[:4], told.pack(heard), times)
     finally:
         settings.limits.leave()
