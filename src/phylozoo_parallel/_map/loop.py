@@ -112,7 +112,7 @@ def start(
         heard.ended()
         raise
     next(chunks)
-    return Results.of(chunks, loop.stop)
+    return Results.of(chunks, loop.stop, loop.how_far)
 
 
 class _Loop:
@@ -143,6 +143,15 @@ class _Loop:
         """Have the map end; called in any thread."""
         self._stopped = True
         self._queue.put(None)  # wakes who waits
+
+    def how_far(self) -> str:
+        """Tell how many items are done; called in any thread."""
+        state = self._state
+        seen = [self._transport.look(chunk) for chunk in list(state.flying)]
+        done = state.done + sum(progress.done for progress in seen if progress)
+        if state.total is not None:
+            return f"{done:,} of {state.total:,} items done"
+        return f"{done:,} of the {state.read:,} items read so far done"
 
     def run(self, key: Any) -> Generator[list[Any], None, None]:
         """

@@ -94,7 +94,7 @@ class State:
         self.done = 0  # items that have a result, or an error in its place
         self.exhausted = False  # no more items are wanted of the input
         self.flying: set[Chunk] = set()
-        self._total = total
+        self.total = total
         self._window = window
         self._timed = timed
         self._next = 0  # index of the next result to hand out
@@ -257,7 +257,7 @@ class State:
         """Choose the size of the next chunk, with so many items waiting besides the input."""
         if self.options.chunksize:
             return self.options.chunksize
-        left = None if self._total is None else max(self._total - self.read, 0) + waiting
+        left = None if self.total is None else max(self.total - self.read, 0) + waiting
         return chunking.chunk_size(self.measured, left or None, self.workers)
 
     def _resumed(self) -> Chunk:

@@ -152,7 +152,7 @@ def caller_bound(one: Figures) -> Said:
     each = one.computing / max(one.items, 1)
     if one.backend == "sequential" or each <= break_even(one):
         return None
-    return one.shares[CALLER] - 0.01, (
+    return one.shares[CALLER] + one.shares[SHIPPING] - 0.01, (
         f"the caller cannot send and take in chunks fast enough for "
         f"{count(one.workers, 'worker')}: leave chunksize to the library, or take fewer workers"
     )
@@ -254,7 +254,7 @@ def many_threads(one: Figures) -> Said:
         all_used = one.record.cpu
     cores = joblib.cpu_count()
     threads = all_used / used if used else 0.0
-    busy = one.backend != "sequential" and not one.running and all_used > 0.3 * one.computing
+    busy = one.backend != "sequential" and not one.running and all_used > 0.1 * one.computing
     if not busy or threads < 1.5 or one.workers * threads < 1.2 * cores:
         return None
     return one.shares[COMPUTING], (

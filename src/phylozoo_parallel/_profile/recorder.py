@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter, process_time
+from threading import get_ident
+from time import perf_counter, process_time, thread_time
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._chunk import Chunk
@@ -81,7 +82,11 @@ class Recorder(Listener):
         self.rows: list[Row] = []
         self.end: float | None = None
         self.cpu = process_time()
-        """Of this process: until the map ends, what it had used when it began."""
+        """
+        Seconds on a core, of all threads of this process but the caller's: until the map ends,
+        what they had used when it began.
+        """
+        self._caller = get_ident(), thread_time()
         self._doings: list[Doing] = ["opening"]
         self._turns = [perf_counter()]
         self._flying: dict[Chunk, Row] = {}
@@ -137,7 +142,10 @@ class Recorder(Listener):
         """Take that the map ends."""
         if self.end is None:
             self.end = perf_counter()
+            caller, used = self._caller
             self.cpu = process_time() - self.cpu
+            if get_ident() == caller:
+                self.cpu -= thread_time() - used
             self._flying.clear()
 
     def _settled(self, chunk: Chunk, how: str) -> Row | None:
