@@ -348,3 +348,38 @@ def test_a_balanced_map_gets_no_advice(workers):
 
 def test_a_sequential_map_gets_no_advice():
     assert not advised(SequentialExecutor(), nap, [0.01] * 12)[0]
+
+
+@pytest.mark.parametrize(("workers", "chunks"), [(1, 10), (64, 640), (2, 3000)])
+def test_a_picture_is_full_to_its_ends_and_of_bounded_size(workers, chunks):
+    """However many chunks there are, what is drawn takes the time that it took."""
+    pytest.importorskip("matplotlib")
+    from phylozoo_parallel._profile import plot
+
+    one = profiled(ThreadingExecutor(workers), nap, [0.0001] * chunks, chunksize=1)
+    begin, end = one.record.begin, one.record.begin + one.wall
+    for lane in one.lanes:
+        bars = [segment[:3] for segment in lane.segments]
+        whole = plot.bricks(bars, begin, end, crowded=False)
+        columns = plot.bricks(bars, begin, end, crowded=True)
+        assert sum(map(len, columns.values())) <= plot.COLUMNS * len(columns)
+        for drawn in (whole, columns):
+            area = {name: sum(it[1] * it[3] for it in where) for name, where in drawn.items()}
+            assert sum(area.values()) == pytest.approx(one.wall)
+        spent = sum(it.end - it.begin for it in lane.segments if it.state == "computing")
+        assert area.get("computing", 0.0) == pytest.approx(spent)
+    figure = plot.plot(one, "nap")
+    assert len(figure.axes[0].collections) <= 10 * (workers + 1)
+    assert len(figure.axes[0].get_yticks()) <= 1 + max(plot.LANES, workers // 4)
+
+
+def test_a_notebook_shows_text_and_picture(threads):
+    pytest.importorskip("matplotlib")
+    with phylozoo_parallel.profile() as run:
+        assert "no map" in run._repr_html_()
+        list(threads.map(lambda item: item, range(10)))
+    shown = run._repr_html_()
+    assert "&lt;lambda&gt;" in shown
+    assert 'src="data:image/png;base64,' in shown
+    with pytest.raises(ValueError, match="there is no map 2 in a profile of 1 maps"):
+        run.plot(2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import json
 import os
 import threading
@@ -14,6 +17,7 @@ from phylozoo_parallel._profile.figures import Figures, figures
 from phylozoo_parallel._profile.recorder import Recorder
 from phylozoo_parallel._profile.text import summary
 from phylozoo_parallel._profile.trace import events
+from phylozoo_parallel.errors import PhyloZooValueError
 
 _active: list[Profile] = []
 _lock = threading.Lock()
@@ -69,6 +73,49 @@ class Profile:
 
     def __str__(self) -> str:
         return summary(self.maps)
+
+    def plot(self, number: int | None = None) -> Any:
+        """
+        Draw a map: what its caller and each of its workers did when.
+
+        Parameters
+        ----------
+        number : int or None, optional
+            Of the map, from 1 on as in the text; None for the longest.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``savefig`` saves it.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        PhyloZooValueError
+            There is no such map.
+        """
+        from phylozoo_parallel._profile.plot import plot
+
+        maps = self.maps
+        if number is None and maps:
+            number = max(range(len(maps)), key=lambda index: maps[index].wall) + 1
+        if number is None or not 1 <= number <= len(maps):
+            raise PhyloZooValueError(
+                f"there is no map {number} in a profile of {len(maps)} maps; give the number of one"
+            )
+        return plot(maps[number - 1], f"map {number}, {maps[number - 1].function}")
+
+    def _repr_html_(self) -> str:
+        text = f"<pre>{html.escape(str(self))}</pre>"
+        try:
+            figure = self.plot()
+        except (ImportError, PhyloZooValueError):
+            return text
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=100)
+        encoded = base64.b64encode(picture.getvalue()).decode()
+        return f'{text}<img alt="what each worker did when" src="data:image/png;base64,{encoded}">'
 
     def to_dict(self) -> dict[str, Any]:
         """

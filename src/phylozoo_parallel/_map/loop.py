@@ -147,8 +147,7 @@ class _Loop:
     def how_far(self) -> str:
         """Tell how many items are done; called in any thread."""
         state = self._state
-        seen = [self._transport.look(chunk) for chunk in list(state.flying)]
-        done = state.done + sum(progress.done for progress in seen if progress)
+        done = state.done + sum(map(self._transport.done, list(state.flying)))
         if state.total is not None:
             return f"{done:,} of {state.total:,} items done"
         return f"{done:,} of the {state.read:,} items read so far done"

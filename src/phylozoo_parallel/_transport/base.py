@@ -47,6 +47,11 @@ class Transport(ABC):
         """Tell how far a chunk in flight is; None when no worker has begun with it."""
         return chunk.progress
 
+    def done(self, chunk: Chunk) -> int:
+        """Tell, in any thread, how many items of a chunk in flight have run, as far as is known."""
+        progress = self.look(chunk)
+        return progress.done if progress else 0
+
     @abstractmethod
     def accept(self, chunk: Chunk, results: Any, done: int) -> None:
         """Keep in the chunk what its worker returned: the results of so many items."""
