@@ -309,7 +309,9 @@ def gained(parallel: ParallelConfig, alone: float, seconds: float) -> str:
         f"{workers} worker {kind}{ending}: {seconds:.1f} s with their start, "
         f"{alone / seconds:.1f} times as fast"
     )
-    return told if alone > seconds else f"{told}: too little work for workers to pay off"
+    return (
+        told if alone > seconds else f"{told}: too little work for workers, or the cores are busy"
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import argparse
 import itertools
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,12 +26,13 @@ BACKENDS = ["threading", "multiprocessing"]
 def held() -> dict[str, float]:
     """Return what this process holds."""
     me = psutil.Process()
-    own = [name for name in os.listdir("/dev/shm") if str(me.pid) in name]
+    folder = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+    own = [name for name in os.listdir(folder) if str(me.pid) in name]
     return {
         "MB": round(me.memory_info().rss / 1e6, 1),
         "threads": me.num_threads(),
-        "files": me.num_fds(),
-        "/dev/shm": len(own),
+        "files": me.num_handles() if psutil.WINDOWS else me.num_fds(),
+        "folders": len(own),
     }
 
 

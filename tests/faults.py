@@ -20,7 +20,6 @@ import json
 import logging
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -31,8 +30,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+with contextlib.suppress(ImportError):  # Windows limits no resources
+    import resource
+
 FOREVER = 600
 """Seconds that nobody waits for."""
+
+KILL = 9
+"""The number of SIGKILL; Windows ends a process with any, and with that as its exit code."""
+
+KILLED, CRASHED = "SIGKILL", "SIGSEGV"
+if sys.platform == "win32":
+    KILLED, CRASHED = "exit code 9", "0xC0000005, access violation"
 
 LUMP = 3_000_000
 """Bytes of a value that is too large for a message."""
@@ -132,7 +141,7 @@ def run_out_of_memory_and_abort():
 
 
 def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), KILL)
     time.sleep(FOREVER)
 
 
@@ -347,7 +356,7 @@ def closing_streams():
 
 
 def no_temporary_directory():
-    os.environ["TMPDIR"] = os.environ["JOBLIB_TEMP_FOLDER"] = "/proc/nowhere"
+    os.environ["TMPDIR"] = os.environ["JOBLIB_TEMP_FOLDER"] = os.path.join(os.devnull, "nowhere")
 
 
 def no_room():
@@ -365,10 +374,17 @@ def no_more_room():
 
 
 def no_shared_memory():
-    def refuse(*_):
-        raise OSError(38, "Function not implemented")
+    """Where there is memory without a name, files take its place."""
+    from phylozoo_parallel._shipping import memory
 
-    os.memfd_create = refuse
+    made = memory.made
+
+    def refuse(folder):
+        if folder is None:
+            raise OSError(38, "Function not implemented")
+        return made(folder)
+
+    memory.made = refuse
 
 
 def no_memory_at_all():
@@ -384,7 +400,7 @@ def descriptors(spare):
     """Return an action that leaves so many file descriptors."""
 
     def limit():
-        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        highest = max(int(name) for name in os.listdir("/dev/fd"))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + spare, hard))
         with contextlib.suppress(OSError):
@@ -408,14 +424,14 @@ def kill_worker(which):
 
     def action():
         time.sleep(0.5)  # both are waiting for work
-        os.kill(workers()[which].pid, signal.SIGKILL)
+        os.kill(workers()[which].pid, KILL)
 
     return action
 
 
 def kill_worker_and_wait():
     (victim, *_) = processes = workers()
-    os.kill(victim.pid, signal.SIGKILL)
+    os.kill(victim.pid, KILL)
     for process in processes:  # joblib ends the others when it notices
         process.join(30)
 
@@ -489,7 +505,7 @@ class Case(NamedTuple):
 
 BOTH = ("multiprocessing", "threading")
 ALL = 10
-CRASH = r"(?s)Fatal Python error: .*"
+CRASH = r"(?s)(Fatal Python error|Windows fatal exception): .*"
 """What a worker prints that dies by a signal it can catch."""
 
 
@@ -601,20 +617,20 @@ CASES = [
         backends=BOTH[:1],
     ),
     # The worker dies
-    dying("SIGKILL", kill, "SIGKILL", runs=2),
-    dying("SIGKILL among five items", kill, "SIGKILL", runs=2, chunksize=5),
-    dying("SIGKILL among ten", kill, "SIGKILL", runs=2, chunksize=10),
-    dying("SIGSEGV", crash, "SIGSEGV", stderr=CRASH),
+    dying("SIGKILL", kill, KILLED, runs=2),
+    dying("SIGKILL among five items", kill, KILLED, runs=2, chunksize=5),
+    dying("SIGKILL among ten", kill, KILLED, runs=2, chunksize=10),
+    dying("SIGSEGV", crash, CRASHED, stderr=CRASH),
     dying("os._exit(3)", leave, "3"),
     dying("os._exit(0)", lambda: leave(0), "exit code 0"),
     dying("SIGABRT out of memory", run_out_of_memory_and_abort, "SIGABRT", stderr=CRASH),
-    dying("100 MB half sent", kill_while_a_large_result_is_sent, "SIGKILL", chunksize=1),
-    dying("half an answer sent", kill_while_a_message_is_sent, "SIGKILL", chunksize=1),
-    dying("retries=3", kill, "SIGKILL", runs=4, settings={"retries": 3}),
+    dying("100 MB half sent", kill_while_a_large_result_is_sent, KILLED, chunksize=1),
+    dying("half an answer sent", kill_while_a_message_is_sent, KILLED, chunksize=1),
+    dying("retries=3", kill, KILLED, runs=4, settings={"retries": 3}),
     dying(
         "retries=0",
         kill_after_the_others,
-        "SIGKILL",
+        KILLED,
         runs=1,
         chunksize=1,
         settings={"retries": 0},
@@ -624,7 +640,7 @@ CASES = [
         kill,
         runs=1,
         chunksize=10,
-        says=("SIGKILL",),
+        says=(KILLED,),
         results=None,
         settings={"retries": 0},
     ),
@@ -719,7 +735,7 @@ CASES = [
     Case(
         "item crashes as it is unpickled",
         items=item(unpickling=crash),
-        says=("item 7", "SIGSEGV"),
+        says=("item 7", CRASHED),
         chunksize=5,
         stderr=CRASH,
         **LOST,
@@ -750,7 +766,7 @@ CASES = [
     Case(
         "result crashes as it is pickled",
         result(pickling=crash),
-        says=("item 7", "SIGSEGV"),
+        says=("item 7", CRASHED),
         chunksize=5,
         stderr=CRASH,
         **LOST,
@@ -803,7 +819,7 @@ CASES = [
     Case(
         "function crashes as it is unpickled",
         function(unpickling=crash),
-        says=("item 0", "SIGSEGV"),
+        says=("item 0", CRASHED),
         results=0,
         stderr=CRASH,
         **LOST,

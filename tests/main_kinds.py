@@ -1034,6 +1034,26 @@ WORKS = {
         add = seen.append; up = "abc".upper; low = str.lower
         def f(i): add(3); return up(), low("X"), seen[:2]
     """,
+    "named tuples, typed dictionaries: a subclass": """
+        import collections
+        class P(collections.namedtuple("P", "x")):
+            __slots__ = ()
+            @property
+            def double(self): return self.x * 2
+        p = P(3)
+        def f(i): return p.double, hasattr(p, "__dict__")
+        def check(ex): assert next(ex.map(lambda i: p, [1])) == p
+    """,
+    "generic classes, protocols, `TypeVar`, `NewType`: new syntax": """
+        import sys
+        Pair = Many = Box = None
+        if sys.version_info >= (3, 12):
+            exec("class Box[T]:\\n def __init__(self, x: T): self.x = x", globals())
+            exec("def first[T](x: list[T]) -> T: return x[0]", globals())
+            exec("type Pair = tuple[int, int]", globals())
+            exec("type Many[T] = list[T]", globals())
+        def f(i): return Box and (Box(i).x, first([i]), Pair.__name__, str(Many[int]), Pair.__value__)
+    """,
     "annotations": """
         from __future__ import annotations
         import typing
@@ -1068,6 +1088,12 @@ WORKS = {
         import sys
         out, err = sys.stdout, sys.stderr
         def f(i): return out is not None, err is not None
+    """,
+    "values and containers of the standard library: keys of order, the system's random numbers": """
+        import functools, random
+        key = functools.cmp_to_key(lambda a, b: b - a)
+        rng = random.SystemRandom()
+        def f(i): return sorted([1, i, 3], key=key), 0 <= rng.random() < 1
     """,
     "decorators, `functools.wraps`: contextlib helpers": """
         import contextlib
@@ -1132,6 +1158,11 @@ REFUSED = {
         import concurrent.futures
         pool = concurrent.futures.ThreadPoolExecutor(1)
         def f(i): return pool
+    """,
+    "open files, sockets, connections: a library": """
+        import ctypes
+        library = ctypes.CDLL(None)
+        def f(i): return library.abs(i)
     """,
     "the module `__main__` itself": """
         import __main__
@@ -1201,6 +1232,7 @@ TOLD = {
     ),
     "queues, threads, processes, pools, futures": ("global `waiting` of", "return results"),
     "queues, threads, processes, pools, futures: a pool": ("global `pool` of", INSIDE),
+    "open files, sockets, connections: a library": ("global `library` of", INSIDE),
     "the module `__main__` itself": ("global `__main__` of", "use the name in it directly"),
     "generators, running coroutines": ("global `trees` of", HALF),
     "open files, sockets, connections": ("global `db` of", INSIDE),

@@ -52,12 +52,24 @@ def edit(directory: Path, change: Callable[[str], str]) -> int:
     return changed
 
 
-def next_joblib(home: Path) -> None:
-    """Make a joblib whose own copy of loky is the installed one, as its maintainers would."""
-    loky = copy_joblib(home) / "externals" / "loky"
+def next_joblib(home: Path, mended: bool = True) -> None:
+    """
+    Make a joblib whose own copy of loky is the installed one.
+
+    Parameters
+    ----------
+    home : Path
+        A directory for it.
+    mended : bool
+        Whether joblib does without what that loky has not, as its maintainers will see to.
+    """
+    joblib = copy_joblib(home)
+    loky = joblib / "externals" / "loky"
     shutil.rmtree(loky)
     shutil.copytree(package("loky"), loky)
     edit(loky, lambda text: re.sub(r"from loky\b", "from joblib.externals.loky", text))
+    if mended:
+        _mend(joblib)
 
 
 def outside_joblib(home: Path) -> None:
@@ -71,6 +83,12 @@ def outside_joblib(home: Path) -> None:
         ),
     )
     assert found, "joblib has no copy of loky"
+    _mend(joblib)
+
+
+def _mend(joblib: Path) -> None:
+    """Have joblib do without the lock that loky 3.7 has no more."""
+    edit(joblib, lambda text: text.replace("with self._submit_resize_lock:", "if True:"))
 
 
 def renamed(home: Path, name: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -128,9 +129,13 @@ def test_tasks_that_travel_in_another_form(tmp_path):
     assert not probed(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["next", "outside"])
-def test_the_next_loky(kind, tmp_path):
-    skew.KINDS[kind](tmp_path)
+@pytest.mark.parametrize(
+    "make",
+    [skew.next_joblib, skew.outside_joblib, partial(skew.next_joblib, mended=False)],
+    ids=["inside", "outside", "inside a joblib that does not know it"],
+)
+def test_the_next_loky(make, tmp_path):
+    make(tmp_path)
     assert not probed(tmp_path)
 
 
@@ -148,12 +153,14 @@ def test_threads_share_one_pool_where_loky_has_one_for_each(tmp_path, run_script
             executor = MultiprocessingExecutor(n_jobs)
             assert list(executor.map(abs, range(-20, 0), 1)) == list(range(20, 0, -1))
 
-        for n_jobs in 2, 2, 3, 2:
+        run(2)
+        for n_jobs in 2, 3, 2:
             thread = Thread(target=run, args=(n_jobs,))
             thread.start()
             thread.join()
-            run(2)
-            assert len(multiprocessing.active_children()) == 2
+            assert len(multiprocessing.active_children()) == n_jobs
+        run(2)
+        assert len(multiprocessing.active_children()) == 2
         """
     )
 
@@ -260,3 +267,24 @@ class TestPlainCalls:
         with joblib.parallel_config(n_jobs=2):
             assert list(workers.map(abs, range(9))) == list(range(9))
             assert list(MultiprocessingExecutor().map(abs, range(9))) == list(range(9))
+
+
+@NEEDLESS
+@pytest.mark.parametrize("name", [None, "_call_queue", "_pool"])
+def test_the_report_tells_what_is_missing(name, tmp_path):
+    skew.renamed(tmp_path, name) if name else skew.copy_joblib(tmp_path)
+    path = os.pathsep.join([str(tmp_path), str(SOURCES.parent)])
+    done = subprocess.run(
+        [sys.executable, "-m", "phylozoo_parallel", "--json"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert not done.stderr
+    told = json.loads(done.stdout)["joblib"]
+    if name is None:
+        assert told == {"maps": "on its open pools", "missing": None}
+    else:
+        assert told["maps"].startswith("slower")
+        assert name in told["missing"]

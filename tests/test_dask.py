@@ -188,6 +188,14 @@ class TestInput:
         assert threads == {threading.get_ident()}
 
 
+class Nothing:
+    """Finds everything but this library."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "phylozoo_parallel":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def hide(version):
     """Have a worker's installation look like another version, or like none."""
     import sys
@@ -195,7 +203,7 @@ def hide(version):
     if version is None:
         ours = [name for name in sys.modules if name.partition(".")[0] == "phylozoo_parallel"]
         sys.hidden = {name: sys.modules.pop(name) for name in ours}
-        sys.modules["phylozoo_parallel"] = None
+        sys.meta_path.insert(0, Nothing())
     else:
         from phylozoo_parallel._worker import version as installed
 
@@ -207,6 +215,7 @@ def bring_back():
     import sys
 
     if isinstance(sys.hidden, dict):
+        del sys.meta_path[0]
         sys.modules.update(sys.hidden)
     else:
         sys.modules["phylozoo_parallel._worker.version"].own = sys.hidden

@@ -51,6 +51,7 @@ assert halves == [0.5, 1.0, 1.5]
 assert my_parallel_function([1, 2, 3]) == halves
 """,
     "itertools.count()": "assert first == [0, 1, 4, 9, 16]",
+    "groupby": "assert sizes == [2, 2]",
     "map_unordered(abs": "assert total == 6",
     "12 / x": """
 assert good == [3.0, 4.0]

@@ -331,6 +331,28 @@ class WithItems:
 
 
 @needs_linux("tells how much room a pipe has")
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_the_direct_path_has_a_switch(run_script, switch):
+    code = f"""
+    import os
+    os.environ["PHYLOZOO_PARALLEL_DIRECT"] = "{switch}"
+    from phylozoo_parallel import MultiprocessingExecutor
+    from phylozoo_parallel._loky.start import current
+
+    processes, fed = MultiprocessingExecutor(2), []
+    for _ in range(5):
+        assert list(processes.map(abs, range(20), 1)) == list(range(20))
+    queue = current()._call_queue
+    put = queue.put
+    queue.put = lambda *args, **kwargs: (fed.append(1), put(*args, **kwargs))
+    assert list(processes.map(abs, range(20), 1)) == list(range(20))
+    print(len(fed))
+    """
+    fed = int(run_script(code).stdout)
+    assert fed == 20 if switch == "0" else fed < 20
+
+
+@pytest.mark.skipif(os.environ.get("PHYLOZOO_PARALLEL_DIRECT") == "0", reason="switched off")
 class TestStraightToTheWorkers:
     """Tasks that fit into the pipe skip two of loky's threads."""
 
@@ -638,6 +660,7 @@ class TestThreads:
         del captured
         wait_until(lambda: here() is None)
 
+    @needs_linux("keeps a limit of memory")
     def test_are_not_left_behind_where_there_are_too_few(self, run_script):
         done = run_script(
             """
@@ -780,6 +803,8 @@ class TestManyAtOnce:
                 tickets.append((key, *board.take_map(key)))
 
             for _ in range(300):
+                if page._own:
+                    page._own._segment.close()
                 page._forget()
                 barrier, tickets = threading.Barrier(8), []
                 threads = [threading.Thread(target=take, args=(key,)) for key in range(1, 9)]

@@ -9,8 +9,21 @@ import re
 import faults
 import pytest
 from conftest import run_python
+from systems import needs_linux, needs_posix
 
 NAMES = [f"{case.name}-{backend}" for case, backend in faults.RUNS]
+
+LINUX = "more memory than allowed|out of memory"
+POSIX = "Ctrl-C|alarm|signal|room|descriptor|half|closed|while the program ends|interrupt"
+
+
+def here(case, backend):
+    """Return a run, with a mark where this system has nothing like it."""
+    if re.search(LINUX, case.name):
+        return pytest.param(case, backend, marks=needs_linux("keeps a limit of memory"))
+    if re.search(POSIX, case.name):
+        return pytest.param(case, backend, marks=needs_posix("signal, pipe or limit like it"))
+    return pytest.param(case, backend)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +48,7 @@ def told_of(tmp_path_factory):
     return tell
 
 
-@pytest.mark.parametrize(("case", "backend"), faults.RUNS, ids=NAMES)
+@pytest.mark.parametrize(("case", "backend"), [here(*run) for run in faults.RUNS], ids=NAMES)
 def test_a_fault_does_what_the_table_says_and_no_more(case, backend, told_of):
     told, stderr = told_of(case, backend)
     assert faults.wrong(case, told) == [], told

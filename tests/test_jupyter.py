@@ -254,6 +254,25 @@ class TestCells:
         assert name == "ZeroDivisionError"
         assert "item 2 = 2, in worker process" in plain
         assert "return 1 // (2 - x)" in plain
+        assert re.search(r'  File ".*", line 2, in fail\n    return 1 // \(2 - x\)', plain)
+
+    def test_what_a_cell_holds_and_what_another_changes(self, kernel):
+        """A class that came back with a result goes on seeing the notebook's globals."""
+        ask = kernel.run("""
+            import enum, functools
+            factor = 1
+            class Rank(enum.Enum):
+                GENUS = 1, "g"
+                def __init__(self, number, short): self.short = short
+            class Tree:
+                def scaled(self): return factor
+            @functools.lru_cache
+            def look(i): return Rank.GENUS.short, Tree()
+            (seen,) = executor.map(look, [1])
+            factor = 2
+            print(seen[0], seen[1].scaled(), next(executor.map(lambda i: look(i)[1].scaled(), [1])))
+            """)
+        assert ask == "g 2 2\n"
 
 
 class TestInterrupt:

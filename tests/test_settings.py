@@ -258,7 +258,7 @@ class TestWarnings:
         with pytest.warns(UserWarning, match="odd"):
             list(executor.map(warn_once_an_item(), range(3)))
 
-    @pytest.mark.parametrize("category", [Odd, DeprecationWarning, np.exceptions.RankWarning])
+    @pytest.mark.parametrize("category", [Odd, DeprecationWarning, pytest.PytestWarning])
     def test_of_any_category(self, executor, category):
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("ignore")

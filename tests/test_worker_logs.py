@@ -27,6 +27,22 @@ def catch(item):
         log.exception("caught")
 
 
+class Trap:
+    """Can be unpickled anywhere but where it was made."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def __reduce__(self):
+        return sprung, (self.pid, os.getpid())
+
+
+def sprung(pid, maker):
+    if os.getpid() == pid != maker:
+        raise ValueError("not here")
+    return Trap(pid)
+
+
 @pytest.fixture
 def told(caplog):
     """Return the messages of the records that the caller's handlers got."""
@@ -99,6 +115,15 @@ class TestRecords:
             "lock" in text and "lock" in str(it.sample)
             for text, it in zip(told(), caplog.records, strict=True)
         )
+
+    def test_that_cannot_be_unpickled_are_missed_with_a_word(self, processes, caplog):
+        caplog.set_level(logging.INFO)
+        trap = Trap(os.getpid())
+        results = processes.map(lambda item: log.info("odd", extra={"trap": trap}), [1, 2])
+        assert list(results) == [None, None]
+        texts = [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
+        assert texts
+        assert all("ValueError: not here" in text for text in texts)
 
     def test_with_a_traceback(self, executor, told, caplog):
         list(executor.map(catch, [0]))

@@ -86,5 +86,5 @@ if [ $# = 0 ]; then
         tests/test_results.py tests/test_errors.py tests/test_streaming.py tests/test_recovery.py \
         tests/test_shipping.py tests/test_timeout.py tests/test_lifeline.py
 fi
-"$home/python" -m pytest -p no:cacheprovider --timeout 120 "$@" </dev/null 2>&1 | cat
+"$home/python" -m pytest -p no:cacheprovider --timeout 600 "$@" </dev/null 2>&1 | cat
 "$home/host/bin/python" tests/windows/ctrl_c.py "$home/python" tests/windows/interrupted.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -12,6 +13,9 @@ from typing import Any, NamedTuple
 
 from phylozoo_parallel import _progress
 from phylozoo_parallel.errors import PhyloZooValueError, wrong_type
+
+BACKEND = "PHYLOZOO_PARALLEL_BACKEND"
+"""Environment variable that has every map run sequentially, whatever its program says."""
 
 
 class Options(NamedTuple):
@@ -147,6 +151,23 @@ def flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise wrong_type(value, name, "True or False")
     return value
+
+
+def sequential_wanted() -> bool:
+    """
+    Tell whether the environment has every map run sequentially.
+
+    Raises
+    ------
+    PhyloZooValueError
+        It names something else.
+    """
+    wanted = os.environ.get(BACKEND, "").strip().lower()
+    if wanted not in ("", "sequential"):
+        raise PhyloZooValueError(
+            f"the environment variable {BACKEND} must be 'sequential' or unset, got {wanted!r}"
+        )
+    return bool(wanted)
 
 
 def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:

@@ -299,14 +299,15 @@ class Executor(ABC):
             items = _options.call_arguments(items)
         heard = _listener.make(func, self._kind)
         with_workers = None
-        if self._kind:
+        in_place = not self._kind or _options.sequential_wanted()
+        if not in_place:
             from phylozoo_parallel._engines import choose
 
             with_workers = choose.open_engine(self._kind, self._wanted)
-        if with_workers is None:  # the sequential backend, or inside a worker
+        if with_workers is None:  # inside a worker, or where joblib has none
             results = _one_by_one(*heard.in_place(func, items), options)
             # A worker's map shows no bar of its own.
-            bar = _progress.bar(not self._kind and options.progress, total, results)
+            bar = _progress.bar(in_place and options.progress, total, results)
             return results if bar is None else iter(bar)
         # The first time, workers are starting by now.
         from phylozoo_parallel._map import loop

@@ -18,7 +18,7 @@ look for files that are not here.
 Not simulated: APFS, launchd, the order of writes on arm64, SIGIO ignored by default, kqueue,
 paths without regard to case. ``python -I``, ``-E`` and ``-S`` escape.
 
-The tests may look into /proc, to measure; so may psutil, which has system calls for it there.
+psutil may look into /proc, as it has system calls for it there.
 """
 
 import errno
@@ -26,12 +26,10 @@ import os
 import re
 import sys
 
-TESTS = "test_|conftest|tests|faults|programs|environments|endurance|soak|__main__|__mp_main__"
-"""Beginnings of the names of modules that may look into /proc and /dev/shm."""
-
 DARWIN = (
     "joblib|loky|multiprocessing|concurrent|phylozoo_parallel|phylozoo.utils|subprocess|selectors|"
-    f"tempfile|shutil|socket|threading|asyncio|tqdm|checks|{TESTS}"
+    "tempfile|shutil|socket|threading|asyncio|tqdm|test|conftest|systems|faults|programs|"
+    "environments|endurance|soak|joblibs|kinds|main_|skew|__main__|__mp_main__"
 )
 """Beginnings of the names of modules that find themselves on macOS."""
 
@@ -241,20 +239,19 @@ def weaken_shared_memory():
 
 
 def hide_paths():
-    """Hide /proc and /dev/shm from all but the tests and psutil."""
+    """Hide /proc and /dev/shm from all but psutil."""
     library = os.path.dirname(os.__file__)
 
     def may_look():
-        """Tell whether the first caller outside the standard library may."""
+        """Tell whether the first caller outside the standard library is psutil."""
         frame = sys._getframe(2)
         while frame is not None:
             name, file = frame.f_globals.get("__name__") or "", frame.f_code.co_filename
             if name.startswith("psutil"):
                 return True
             standard = file.startswith((library, "<froz")) and "site-packages" not in file
-            asks = not standard or name.startswith(("multiprocessing", "concurrent"))
-            if asks and file != __file__:
-                return re.match(TESTS, name) is not None
+            if not standard and file != __file__:
+                return False
             frame = frame.f_back
         return False
 

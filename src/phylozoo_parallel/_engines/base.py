@@ -29,6 +29,8 @@ class WorkersLost(Exception):
         How those ended that died by themselves, by pid; None where nobody can tell.
     noted : dict of int to float
         When each worker noted something last, by pid.
+    reason : str or None
+        Why no worker can start; empty where they can, None where nobody has looked.
     """
 
     def __init__(self, codes: dict[int, str] | None, noted: dict[int, float]) -> None:
@@ -36,6 +38,12 @@ class WorkersLost(Exception):
         none = "a worker process died" if codes is None else "the worker processes were ended"
         super().__init__(" and ".join(died) or none)
         self.codes, self.noted = codes, noted
+        self.reason: str | None = None
+
+    @property
+    def unborn(self) -> bool:
+        """Whether those that died may never have come to work."""
+        return bool(self.codes) and not self.noted.keys() & set(self.codes or ())
 
     def hit(self, progress: Progress) -> bool:
         """

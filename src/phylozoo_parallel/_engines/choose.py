@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
+import warnings
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import joblib
@@ -65,8 +68,11 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     Returns
     -------
     Engine or None
-        None inside a worker, where maps run sequentially.
+        None where maps run sequentially: inside a worker, and where joblib has no processes.
     """
+    if context.alone():
+        _warn_of_one_process()
+        return None
     backend, _ = within = context.surrounding()
     if _inside_worker(kind, wanted, backend) or _inside_joblib():
         return None
@@ -87,6 +93,17 @@ def _engine(kind: str, workers: int, backend: Any) -> Engine | None:
     if context.of_processes(backend):
         return ProcessEngine(workers, backend)
     return _on_context(backend, workers)
+
+
+@lru_cache(maxsize=1)
+def _warn_of_one_process() -> None:
+    if os.environ.get("JOBLIB_MULTIPROCESSING", "1").strip() == "0":  # else joblib has warned
+        warnings.warn(
+            "JOBLIB_MULTIPROCESSING=0 switches joblib's workers off: maps run one item after the "
+            "other in this one process, without time limits and isolation",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def close_idle(kind: str, workers: int) -> None:

@@ -21,6 +21,7 @@ from phylozoo_parallel._transport.base import Call
 from phylozoo_parallel._worker import lifeline
 from phylozoo_parallel._worker.begin import begin
 from phylozoo_parallel._worker.process import run_in_process
+from phylozoo_parallel._worker.run import Outcome
 
 
 class ProcessPool(Pool):
@@ -42,6 +43,7 @@ class ProcessPool(Pool):
                 newborn.start(executor, lambda: self.submit(self.task(), lambda out: None))
             lifeline.guard(start.pids(executor))
             exit.leave_with(executor)
+            exit.kill_thoroughly(executor)
 
     def _enter(self) -> None:
         executor = start.current()
@@ -108,6 +110,12 @@ class ProcessEngine(StreamingEngine):
             finally:
                 pools.here.busy = False
 
+    def outcome(self, out: Any) -> Outcome:
+        """Return what a worker returned; of workers that were lost find out whether any starts."""
+        if isinstance(out, WorkersLost) and out.unborn and out.reason is None:
+            out.reason = newborn.trial(self._pool.executor)
+        return super().outcome(out)
+
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
         """End the worker that runs a chunk, unless it has ended by itself."""
         chunk.late = exit.end_one(self._pool.executor, progress.pid)
@@ -115,7 +123,6 @@ class ProcessEngine(StreamingEngine):
 
     def end_workers(self) -> None:
         """End all workers at once."""
-        _lost(self._pool.executor)  # before it looks as if they had died by themselves
         exit.end(self._pool.executor)
 
     def look_after(self) -> None:
@@ -137,8 +144,6 @@ def _lost(executor: Any) -> WorkersLost:
         page = board.own()
         loss = WorkersLost(failure.ended(executor), page.latest() if page else {})
         executor.loss = loss
-        if executor._flags.broken or executor._flags.kill_workers:
-            exit.kill(executor)
     return loss
 
 

@@ -38,6 +38,12 @@ def _told() -> bool:
 _seen = _told()
 
 
+def alone() -> bool:
+    """Tell whether joblib runs everything in this process, threads included."""
+    helpers = sys.modules.get("joblib._multiprocessing_helpers")
+    return getattr(helpers, "mp", helpers) is None and helpers is not None
+
+
 def surrounding() -> Context:
     """Return the backend and the worker count of the surrounding ``joblib.parallel_config``."""
     joblibs: Any = contract.parallel

@@ -25,7 +25,8 @@ import joblib
 
 NEEDED = {
     "joblib.parallel": "BACKENDS BatchedCalls get_active_backend",
-    "loky.process_executor": "ShutdownExecutorError _global_shutdown",
+    "loky.process_executor": """ShutdownExecutorError _ExecutorManagerThread.terminate_broken
+        _global_shutdown""",
     "loky.backend.resource_tracker": "ensure_running",
     "threading": "_register_atexit",
     "Parallel": "_backend n_jobs",
@@ -37,8 +38,9 @@ NEEDED = {
     "its backend of processes": "backend_kwargs|get_exceptions inner_max_num_threads",
     "its open backend of processes": "_workers",
     "its executor": """_call_queue _executor_manager_thread _executor_manager_thread_wakeup.wakeup
-        _flags.broken _flags.shutdown _max_workers _pending_work_items _processes
-        _processes_management_lock _result_queue._writer _shutdown_lock _work_ids terminate""",
+        _flags.broken _flags.flag_as_broken _flags.kill_workers _flags.shutdown _max_workers
+        _pending_work_items _processes _processes_management_lock _result_queue._writer
+        _shutdown_lock _work_ids terminate""",
 }
 """What maps need: by the thing that has it, names; of some, one of two."""
 
@@ -47,6 +49,8 @@ OPTIONAL = {
     "joblib.parallel": "DEFAULT_BACKEND _backend default_parallel_config",
     # Temporary files go where the user's context wants them.
     "Parallel": "_backend_kwargs|_backend_args",
+    # Where joblib has no processes, maps run in place with a warning, and not as plain calls.
+    "joblib._multiprocessing_helpers": "mp",
     # What a map leaves behind on a Dask cluster is cancelled.
     "joblib._dask": "DaskDistributedBackend",
     "its backend of Dask": "_callbacks client",

@@ -4,11 +4,16 @@ The direct path: a task goes from the caller's thread into the workers' pipe.
 loky hands a task from the caller to its manager thread, from there to the thread that feeds the
 pipe, and so to a worker: two changes of thread, which cost a short map more than its work. Where
 the pipe has room, this writes the message itself, under loky's own locks and in loky's own order.
+
+It is optional: on systems other than Linux, and where loky is not as it needs it, loky's threads
+do all. It sends a first task, and no more until that has come back. The environment variable
+``PHYLOZOO_PARALLEL_DIRECT=0`` switches it off.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import pickle
 import sys
 import threading
@@ -72,7 +77,7 @@ def sending(executor: Any, ours: Callable[[Any], bool]) -> Iterator[None]:
         return
     if not isinstance(bell, _Bell):
         bell = executor._executor_manager_thread_wakeup = _Bell(
-            bell, _known(executor) and _widen(executor)
+            bell, _wanted() and _known(executor) and _widen(executor)
         )
     bell.muted.here = True
     try:
@@ -84,6 +89,10 @@ def sending(executor: Any, ours: Callable[[Any], bool]) -> Iterator[None]:
             _ring(executor)
         elif not bell.proven:
             bell.prove(future)
+
+
+def _wanted() -> bool:
+    return os.environ.get("PHYLOZOO_PARALLEL_DIRECT") != "0"
 
 
 def _ring(executor: Any) -> None:

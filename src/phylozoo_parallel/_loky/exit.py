@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,17 +20,19 @@ LEAVE = 2.0
 def leave_with(executor: Any) -> None:
     """Have :func:`_leave` run before loky's own hook, which it registers with each executor."""
     if not hasattr(executor, "leaves"):
-        threading._register_atexit(_leave, ref(executor))  # type: ignore[attr-defined]
+        threading._register_atexit(_leave, ref(executor), os.getpid())  # type: ignore[attr-defined]
         executor.leaves = True
 
 
-def _leave(known: Callable[[], Any]) -> None:
+def _leave(known: Callable[[], Any], owner: int) -> None:
     """
     End, with the program, an executor's workers: loky's own hook would wait for whatever they do.
 
     A worker that dies while it waits for work takes the lock of the queue with it, and the
     others never hear that they may go; one that dies while it answers leaves loky reading.
     """
+    if owner != os.getpid():
+        return  # in a child that was forked: the executor is its parent's
     executor: Any = known()
     manager = getattr(executor, "_executor_manager_thread", None)
     if manager is None:  # joblib has ended it, and may have opened another
@@ -58,9 +61,20 @@ def _leave(known: Callable[[], Any]) -> None:
 
 def kill(executor: Any) -> None:
     """End all workers, with what they have started."""
-    executor.gone = list(executor._processes.values())
-    trees.end(executor.gone)
-    executor._processes.clear()  # or loky would look for them again
+    trees.end(list(executor._processes.values()))
+
+
+def kill_thoroughly(executor: Any) -> None:
+    """Have loky's thread, too, end what workers have started, wherever it ends them at once."""
+    manager = executor._executor_manager_thread
+    workers = executor._processes  # not the executor, whose end loky's thread waits for
+
+    def kill_workers(reason: str = "") -> None:
+        trees.end(list(workers.values()))
+        workers.clear()
+
+    if manager is not None:
+        manager.kill_workers = kill_workers
 
 
 def end(executor: Any) -> None:
@@ -69,7 +83,6 @@ def end(executor: Any) -> None:
     with suppress(Empty):
         while True:
             executor._work_ids.get_nowait()
-    kill(executor)
     start.terminate(executor)  # cleans up, unlike shutdown
 
 

@@ -19,9 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from phylozoo_parallel._loky import contract
-
-SAFE_PATH = "PYTHONSAFEPATH"
-"""Has a worker that starts not look for the standard library in its working directory."""
+from phylozoo_parallel._loky.start import SAFE_PATH
 
 PATIENCE = 20.0
 """Seconds for a trial."""

@@ -25,6 +25,9 @@ MOST = 61 if sys.platform == "win32" else sys.maxsize
 
 _held: Any = None
 """The executor that maps use; loky from 3.7 on has one for each thread, of which this is one."""
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Environment variable for the start of workers; from Python 3.11 on."""
+
 _SEED = str(int.from_bytes(os.urandom(4), "big") or 1)
 """Of the hashes of texts, in all workers of this program."""
 
@@ -109,13 +112,27 @@ def deaf_to_interrupts() -> Iterator[None]:
             yield
         return
     # They let interrupts through again when they have started.
-    contract.resource_tracker.ensure_running()
-    multiprocessing.resource_tracker.ensure_running()
+    with _safe_path():
+        contract.resource_tracker.ensure_running()
+        multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Have Python programs that start here not take a random.py of this directory for Python's."""
+    if SAFE_PATH in os.environ:
+        yield
+        return
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[SAFE_PATH]
 
 
 def hash_alike(executor: Any) -> None:

@@ -197,6 +197,10 @@ class State:
     def lost(self, chunk: Chunk, loss: WorkersLost) -> None:
         """Have the items of a chunk that did not come back run again, or end the map."""
         begun = chunk.progress
+        if loss.reason and not begun:
+            message = f"no worker process can start: {loss.reason}"
+            self.end(chunk.first, WorkerLostError(message))
+            return
         self._fruitless += begun is None and loss is not self._loss
         self._loss = loss
         if begun:

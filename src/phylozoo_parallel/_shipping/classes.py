@@ -49,8 +49,9 @@ def reduce_class(obj: type, plain: Callable[[Any], Any]) -> Any:
         make, meta = _make_enumeration, None
     else:
         namespace = {**args[3], "__qualname__": obj.__qualname__}
-        if "__slots__" in attributes and typing.NamedTuple not in args[2]:
-            namespace["__slots__"] = attributes.pop("__slots__")
+        if "__slots__" in obj.__dict__ and typing.NamedTuple not in args[2]:
+            namespace["__slots__"] = obj.__dict__["__slots__"]
+            attributes.pop("__slots__", None)
         args = *args[:3], namespace, *args[4:]
     told = setter, attributes, members
     return _class, (identity.key_of(obj), make, args, meta, hook), told, None, None, set_class

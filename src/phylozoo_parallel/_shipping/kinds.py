@@ -12,7 +12,8 @@ import contextvars
 import copyreg
 import enum
 import functools
-import importlib
+import gc
+import random
 import struct
 import sys
 import threading
@@ -21,16 +22,13 @@ import typing
 import warnings
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from pickle import PickleBuffer, PicklingError
 from typing import Any
 
 from phylozoo_parallel._shipping import identity, weak
 from phylozoo_parallel._shipping.classes import reduce_class, reduce_member
 from phylozoo_parallel._shipping.identity import by_value, importable
-
-Plain = Callable[[Any], Any]
-"""What cloudpickle does with an object: its ``reducer_override``."""
+from phylozoo_parallel._shipping.proxies import Plain, module, set_attributes
 
 _newobj: Any = vars(copyreg)["__newobj__"]
 
@@ -90,34 +88,6 @@ def _set_cached_property(obj: Any, state: dict[str, Any]) -> None:
         obj.__dict__["lock"] = threading.RLock()
 
 
-def _module(obj: types.ModuleType, plain: Plain) -> Any:
-    """By name; one that is not imported yet, if it ever can be, is imported when it is used."""
-    name = types.ModuleType.__getattribute__(obj, "__name__")
-    if obj is sys.modules["__main__"]:
-        raise PicklingError("workers have a __main__ of their own; use the name in it directly")
-    if type(obj) is types.ModuleType:
-        return plain(obj)
-    if sys.modules.get(name) is obj:
-        return importlib.import_module, (name,)
-    if not by_value(type(obj).__module__):
-        return Late, (name,)
-    state = {key: value for key, value in vars(obj).items() if key not in _OF_MODULES}
-    return _made_module, (type(obj), name), state, None, None, _set_attributes
-
-
-_OF_MODULES = frozenset(("__builtins__", "__loader__", "__spec__"))
-
-
-def _made_module(kind: Any, name: str) -> Any:
-    module = kind.__new__(kind)
-    types.ModuleType.__init__(module, name)
-    return module
-
-
-def _set_attributes(obj: Any, state: dict[str, Any]) -> None:
-    object.__getattribute__(obj, "__dict__").update(state)
-
-
 def _property(obj: property, plain: Plain) -> Any:
     parts = obj.fget, obj.fset, obj.fdel, obj.__doc__
     state = vars(obj) if hasattr(obj, "__dict__") else {}
@@ -127,7 +97,7 @@ def _property(obj: property, plain: Plain) -> Any:
         state or None,
         None,
         None,
-        _set_attributes if state else None,
+        set_attributes if state else None,
     )
 
 
@@ -141,17 +111,6 @@ def _made_by(base: Any, kind: Any, parts: tuple[Any, ...]) -> Any:
     made = kind.__new__(kind, *parts)
     base.__init__(made, *parts)
     return made
-
-
-class Late(types.ModuleType):
-    """A module that is imported at the first look into it."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        module = importlib.import_module(self.__name__)
-        self.__dict__.update(module.__dict__)
-        return getattr(module, name)
 
 
 def _local(obj: threading.local, plain: Plain) -> Any:
@@ -227,7 +186,10 @@ def _param_spec(obj: Any, plain: Plain) -> Any:
 
 
 def _alias(obj: Any, plain: Plain) -> Any:
-    return _tracked(obj, _named_alias, type(obj), obj.__name__, obj.__value__, obj.__type_params__)
+    if importable(obj):
+        return NotImplemented
+    told = type(obj), obj.__name__, obj.__value__, obj.__type_params__
+    return identity.bare(obj, _named_alias, *told)
 
 
 def _named_alias(kind: Any, name: str, value: Any, params: tuple[Any, ...]) -> Any:
@@ -250,44 +212,6 @@ def _set_vectorize(obj: Any, state: dict[str, Any]) -> None:
     obj.__dict__.update(state, _ufunc={})
 
 
-def proxy(obj: Any, plain: Plain) -> Any:
-    """Ask nothing of an object that answers to every name, and nothing of an empty one."""
-    state = identity.state_of(obj)
-    for name in state.get("__name__"), type(obj).__module__:
-        if isinstance(name, str) and sys.modules.get(name) is obj:  # in a module's place
-            return importlib.import_module, (name,)
-    values = list.__iter__(obj) if isinstance(obj, list) else None
-    entries = iter(dict.items(obj)) if isinstance(obj, dict) else None
-    return _empty_of, (type(obj),), state, values, entries, _set_proxy
-
-
-def _empty_of(kind: Any) -> Any:
-    base: Any = next(base for base in kind.__mro__ if base in (dict, list, object))
-    if kind.__new__ is not base.__new__:  # it may have one object alone
-        with suppress(TypeError):
-            return kind.__new__(kind)
-    return base.__new__(kind)
-
-
-def _set_proxy(obj: Any, state: dict[str, Any]) -> None:
-    slots = dict(identity.slots_of(type(obj)))
-    for name in slots.keys() & state.keys():
-        slots[name].__set__(obj, state.pop(name))
-    if state:
-        _set_attributes(obj, state)
-
-
-def stateless(obj: Any, plain: Plain) -> Any:
-    """Find out whether an object without content, as ``dataclasses.MISSING``, is a module's."""
-    if getattr(obj, "__dict__", None):
-        return NotImplemented
-    module = sys.modules.get(type(obj).__module__)
-    for name, value in vars(module).items() if module else ():
-        if value is obj:
-            return identity.from_module, (type(obj).__module__, name)
-    return NotImplemented
-
-
 def by_name_only(obj: Any, plain: Plain) -> Any:
     """Refuse an object of compiled code whose name no other process could find it by."""
     if by_value(getattr(obj, "__module__", "")) and isinstance(obj.__reduce_ex__(4), str):
@@ -297,7 +221,19 @@ def by_name_only(obj: Any, plain: Plain) -> Any:
 
 def of_a_module(obj: Any, plain: Plain) -> Any:
     """Ship what cannot travel, as a lock, by the name that a module has for it."""
-    return identity.held_by_module(obj) or plain(obj)
+    home = identity.held_by_module(obj)
+    if home is None:
+        raise PicklingError("it works within one process")
+    return home
+
+
+def _key(obj: Any, plain: Plain) -> Any:
+    """Ship what ``functools.cmp_to_key`` returns, of which only the collector sees the parts."""
+    return functools.cmp_to_key, tuple(it for it in gc.get_referents(obj) if it is not type(obj))
+
+
+def _system_random(obj: random.SystemRandom, plain: Plain) -> Any:
+    return type(obj), ()
 
 
 def iterator(obj: Any, plain: Plain) -> Any:
@@ -321,7 +257,7 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     types.FunctionType: _function,
     types.CodeType: _code,
     types.CellType: _cell,
-    types.ModuleType: _module,
+    types.ModuleType: module,
     property: _property,
     classmethod: _method,
     staticmethod: _method,
@@ -335,6 +271,8 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     contextvars.ContextVar: _context_var,
     memoryview: _view,
     struct.Struct: _struct,
+    random.SystemRandom: _system_random,
+    type(functools.cmp_to_key(max)): _key,
     typing.NewType: _new_type,
     typing.ParamSpec: _param_spec,
 }

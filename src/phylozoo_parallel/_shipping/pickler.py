@@ -17,12 +17,12 @@ from typing import Any
 
 import cloudpickle
 
-from phylozoo_parallel._shipping import kinds, refused
+from phylozoo_parallel._shipping import kinds, proxies, refused
 from phylozoo_parallel._shipping.classes import set_class
 from phylozoo_parallel._shipping.identity import by_value
 from phylozoo_parallel.errors import Refused
 
-_Rule = Callable[[Any, kinds.Plain], Any]
+_Rule = Callable[[Any, proxies.Plain], Any]
 
 _HEAP = 1 << 9
 """Flag of a type that Python code made."""
@@ -106,18 +106,18 @@ def _rule(kind: type) -> _Rule | None:
             return rule
     if kind in (type(sys.stdout), type(sys.stderr)):
         return kinds.stream
-    if refused.kind_of(kind):
-        return kinds.of_a_module
     if kind in Pickler.dispatch_table:
         return None
     if kind.__module__ == "itertools":
         return kinds.iterator
     own = {name: it for base in reversed(kind.__mro__[:-1]) for name, it in _said(base)}
+    if refused.kind_of(kind):
+        return None if own.keys() & _CUSTOM else kinds.of_a_module
     compiled = [base for base in kind.__mro__[:-1] if not base.__flags__ & _HEAP]
     if not own.keys() & _CUSTOM and compiled in ([], [dict], [list]):
         if own.keys() & {"__getattr__", "__getattribute__"}:
-            return kinds.proxy
-        return None if compiled or by_value(kind.__module__) else kinds.stateless
+            return proxies.proxy
+        return None if compiled or by_value(kind.__module__) else proxies.stateless
     named = isinstance(own.get("__module__", ""), str) and not kind.__dictoffset__
     return None if named else kinds.by_name_only
 

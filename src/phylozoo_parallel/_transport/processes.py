@@ -91,7 +91,7 @@ class ToMachine(Transport):
         if chunk.cell is None:
             chunk.progress = Progress(0, 0, 0, 0.0)  # nobody can tell
         reply = chunk.reply.name if chunk.reply else None
-        sent = chunk.first, pace, reply, chunk.cell
+        sent = chunk.first, tuple(pace), reply, chunk.cell  # nothing of ours: see guarded
         return self._run(self._function, chunk.packed, self._head, sent)
 
     def _run(self, *arguments: Any) -> Call:

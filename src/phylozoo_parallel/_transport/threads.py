@@ -26,7 +26,7 @@ class InThread(Transport):
         self._star = star
         self._ended: list[bool] = []
         self._context = contextvars.copy_context()
-        self._numbers = settings.numbers()
+        self._errors = settings.numpy_errors()
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """Return what the engine has to run for a chunk."""
@@ -41,7 +41,7 @@ class InThread(Transport):
         given = self._func, self._star, chunk.items, chunk.first, pace
         task = Task(*given, chunk.results, chunk.failures, wanted, note)
         # A context can be entered by one thread at a time.
-        return self._context.copy().run, (run_in_thread, task, self._numbers)
+        return self._context.copy().run, (run_in_thread, task, self._errors)
 
     def done(self, chunk: Chunk) -> int:
         """Tell, in any thread, how many items of a chunk in flight have run."""

@@ -35,13 +35,13 @@ def begin(
     """
     for name in hidden:
         os.environ.pop(name, None)
-    if os.name == "posix" and os.getppid() != caller:
-        os._exit(1)  # it went while this one came
     with suppress(Exception):
         lifeline.hang_on(line)
         # While the caller does other things.
-        import phylozoo_parallel._worker.process as process
+        from phylozoo_parallel._worker import known, process
 
+        # Or the caller went while this worker came, and there was nothing to hang on to.
+        known.watch(caller if os.name == "posix" else os.getppid())
         process.ready = perf_counter()
     if initializer is not None:
         initializer(*initargs)

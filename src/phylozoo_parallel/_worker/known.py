@@ -96,7 +96,6 @@ def wanted(key: int, ticket: Ticket | None) -> bool:
 
 
 def _get_to_know(head: Head, function: Packed) -> Known:
-    global _watcher
     key, ticket, packed, _ = head
     caller: Caller | None = unpickled(packed) if packed else None
     _enter(key, caller)
@@ -107,11 +106,17 @@ def _get_to_know(head: Head, function: Packed) -> Known:
     _known[key] = found
     if caller is not None:
         _grow(caller, found.held)
-        if _watcher is None:
-            lifeline.hang_on(caller.lifeline, caller.others)
-            _watcher = threading.Thread(target=_watch, args=(os.getppid(),), daemon=True)
-            _watcher.start()
+        lifeline.hang_on(caller.lifeline, caller.others)
+        watch(os.getppid())
     return found
+
+
+def watch(parent: int) -> None:
+    """End this worker when its caller is gone, and let go of what no map wants any more."""
+    global _watcher
+    if _watcher is None:
+        _watcher = threading.Thread(target=_watch, args=(parent,), daemon=True)
+        _watcher.start()
 
 
 def _enter(key: int, caller: Caller | None) -> None:
@@ -140,7 +145,6 @@ def _grow(caller: Caller, held: int) -> None:
 
 
 def _watch(parent: int) -> None:
-    """End this worker when its caller is gone, and let go of what no map wants any more."""
     while True:
         sleep(WATCH)
         if os.getppid() != parent:

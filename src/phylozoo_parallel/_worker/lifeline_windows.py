@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing
 import sys
 from ctypes import wintypes
+from functools import lru_cache
 
 assert sys.platform == "win32"  # for type checkers, which look no further elsewhere
 
@@ -22,8 +23,9 @@ _kernel32.RegisterWaitForSingleObject.argtypes = [
 ]
 
 
+@lru_cache(maxsize=1)
 def end_with_parent() -> None:
-    """Have the system end this process when its parent is gone."""
+    """Have the system end this process when its parent is gone; once is enough."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

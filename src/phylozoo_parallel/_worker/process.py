@@ -47,7 +47,7 @@ _NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
 ready: float | None = None
 """When this worker process was up, where that is known."""
 
-Sent = tuple[int, Pace, Name | None, int | None]
+Sent = tuple[int, tuple[Any, ...], Name | None, int | None]
 """
 Of a chunk: the index of its first item, its pace, the name of the segment for large results, and
 the cell of the caller's board for notes of how far it is.
@@ -83,15 +83,15 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
         still = partial(wanted, key, its.ticket)
-        task = Task(its.func, its.star, chunk, first, pace, [], [], still, note)
-        unpacked, cpu = perf_counter(), cpu_seconds(pace)
+        task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
+        unpacked, cpu = perf_counter(), cpu_seconds(task.pace)
         with told.listening(caller is not None) as heard, settings.as_caller(callers):
             longest = run(task)
-        ran, cpu = perf_counter(), cpu_seconds(pace, cpu)
+        ran, cpu = perf_counter(), cpu_seconds(task.pace, cpu)
         note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
         outcome = _packed(task, begin, task.failures, reply)
         times = None
-        if pace.timed:
+        if task.pace.timed:
             at = begin, knew, unpacked, ran, perf_counter()
             times = Times(_me(caller is None), ready, *at, *cpu, longest)
         return (*outcome[:4], told.pack(heard), times)

@@ -16,7 +16,6 @@ from time import perf_counter, process_time, thread_time
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._worker import settings
-from phylozoo_parallel._worker.settings import Numbers
 from phylozoo_parallel.errors import line, short
 
 STRIDE = 255
@@ -120,14 +119,14 @@ class Task(NamedTuple):
     """Takes how many items have run, and how many run next."""
 
 
-def run_in_thread(task: Task, numbers: Numbers) -> Outcome:
+def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
     """Run a chunk on objects shared with the caller, in a copy of the caller's context."""
     here.kind = "thread"
     try:
         begin = perf_counter()
         if not task.wanted():
             return [], 0, 0.0, (), None, None
-        settings.own_numbers(numbers)
+        settings.own_numbers(errors)
         cpu = cpu_seconds(task.pace)
         longest = run(task)
         now, times = perf_counter(), None

@@ -72,36 +72,39 @@ class Settings(NamedTuple):
 
 def taken() -> Settings:
     """Return the settings of this thread and its process."""
-    digits = getattr(sys, "get_int_max_str_digits", lambda: None)()
     method: str | None = multiprocessing.get_start_method(allow_none=True)
     if _is_lokys(method):
         method = None
     told = numbers(), warned.filters(), logs.levels()
-    return Settings(sys.getrecursionlimit(), digits, method, *told)
+    return Settings(sys.getrecursionlimit(), _digits(), method, *told)
 
 
 def numbers() -> Numbers:
     """Return how this thread computes."""
-    decimal, numpy = sys.modules.get("decimal"), sys.modules.get("numpy")
-    context: tuple[Any, ...] | None = None
-    errors: tuple[str, ...] | None = None
-    if decimal is not None:
-        it = decimal.getcontext()
-        signals = sorted(signal.__name__ for signal, raises in it.traps.items() if raises)
-        context = it.prec, it.rounding, it.Emin, it.Emax, it.capitals, it.clamp, *signals
-    if numpy is not None:
-        # What only this process can call warns in others.
-        errors = tuple("warn" if it in ("call", "log") else it for it in numpy.geterr().values())
-    return Numbers(context, errors)
+    decimal = sys.modules.get("decimal")
+    if decimal is None:
+        return Numbers(None, numpy_errors())
+    it = decimal.getcontext()
+    signals = sorted(signal.__name__ for signal, raises in it.traps.items() if raises)
+    context = it.prec, it.rounding, it.Emin, it.Emax, it.capitals, it.clamp, *signals
+    return Numbers(context, numpy_errors())
 
 
-def own_numbers(callers: Numbers) -> None:
+def numpy_errors() -> tuple[str, ...] | None:
+    """Return what NumPy does here at errors; what only this process can call, warns in others."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    return tuple("warn" if it in ("call", "log") else it for it in numpy.geterr().values())
+
+
+def own_numbers(errors: tuple[str, ...] | None) -> None:
     """Have a worker thread, in its copy of the caller's context, compute as the caller does."""
     decimal, numpy = sys.modules.get("decimal"), sys.modules.get("numpy")
     if decimal is not None:
         decimal.setcontext(decimal.getcontext().copy())  # what an item sets there is its own
-    if numpy is not None and callers.numpy and numpy.__version__ < "2":
-        numpy.seterr(**dict(zip(_ERRORS, callers.numpy, strict=True)))  # is not in the context
+    if numpy is not None and errors and numpy.__version__ < "2":
+        numpy.seterr(**dict(zip(_ERRORS, errors, strict=True)))  # is not in the context
 
 
 class _Shared:
@@ -131,7 +134,7 @@ class _Shared:
 @_Shared
 def limits(callers: Settings) -> Undo:
     """Go as deep here as the caller may: also to pickle, and to unpickle, a deep tree."""
-    before = sys.getrecursionlimit(), callers.digits and sys.get_int_max_str_digits()
+    before = sys.getrecursionlimit(), _digits()
     # The stack of another thread may be too small for it.
     deep = threading.current_thread() is threading.main_thread()
     _limit(callers.recursion if deep else before[0], callers.digits)
@@ -142,8 +145,12 @@ def _limit(recursion: int, digits: int | None) -> None:
     if recursion != sys.getrecursionlimit():
         with suppress(RecursionError):  # it is less than the worker itself needs
             sys.setrecursionlimit(recursion)
-    if digits is not None:
+    if digits != _digits() and digits is not None:
         sys.set_int_max_str_digits(digits)
+
+
+def _digits() -> int | None:
+    return sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else None
 
 
 @contextmanager

@@ -12,11 +12,16 @@ a Dask worker runs several, besides threads of Dask's own.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import Protocol
+
+from phylozoo_parallel.errors import line
+
+_log = logging.getLogger("phylozoo_parallel")
 
 
 class Told(Protocol):
@@ -70,5 +75,10 @@ def deliver(packed: bytes | None) -> None:
     """Have what was told happen here."""
     if packed is None:
         return
-    for one in pickle.loads(packed):
+    try:
+        heard: list[Told] = pickle.loads(packed)
+    except Exception as error:  # what a record carries is not known here
+        _log.warning("what a worker logged could not be unpickled: %s", line(error))
+        return
+    for one in heard:
         one.repeat()

@@ -103,10 +103,9 @@ def _warned(message: Any, category: type[Warning], filename: str, lineno: int) -
 def _dumps(message: Any) -> bytes:
     with suppress(Exception):
         return pickle.dumps(message)
-    import cloudpickle  # for classes of a script or a notebook
+    from phylozoo_parallel._shipping.pickler import dumps  # classes of a script or a notebook
 
-    dumped: bytes = cloudpickle.dumps(message)
-    return dumped
+    return dumps(message)
 
 
 def _module(filename: str, lineno: int) -> str | None:
