@@ -32,7 +32,13 @@ SHORT = 0.05
 """Seconds; a map that takes less is quick enough."""
 
 LARGE = 1e6
-"""Bytes of a function, an item or a result from which they may be what takes time."""
+"""Bytes of a function from which it may be what takes time."""
+
+TINY = 1e-3
+"""Seconds of an item that is small."""
+
+HEAVY = 3e4
+"""The same of an item or a result."""
 
 Said = tuple[float, str] | None
 RULES: list[Callable[[Figures], Said]] = []
@@ -54,35 +60,28 @@ def _rule(rule: Callable[[Figures], Said]) -> Callable[[Figures], Said]:
 @_rule
 def tiny(one: Figures) -> Said:
     """Find items that take less than what it costs to send them."""
-    if not one.items or one.backend == "sequential" or _heavy(one):
+    if one.backend == "sequential" or _heavy(one) or one.reached >= 1:
         return None
-    cost = break_even(one)
-    each = one.computing / one.items
-    if each > cost:
+    each, cost = one.computing / one.items, break_even(one)
+    if each > TINY:
         return None
     others = "threads" if one.backend == "threading" else "processes"
     return one.shares[SHIPPING] + one.shares[CALLER] + one.shares[UNPICKLING], (
-        f"an item takes {seconds(each)}, and {seconds(cost)} to send it and its result: "
-        f"from about {seconds(cost)} an item on, {others} pay; do more work in an item, or use "
-        "the sequential backend"
+        f"the function takes {seconds(each)} for an item, and the map {seconds(cost)}: from about "
+        f"{seconds(cost)} an item on, {others} pay; do more work in an item, or use the "
+        "sequential backend"
     )
 
 
 def _heavy(one: Figures) -> bool:
-    return max(one.function_bytes, one.bytes_out / one.items, one.bytes_back / one.items) >= LARGE
+    each = max(one.bytes_out, one.bytes_back) / max(one.items, 1)
+    return each >= HEAVY or one.function_bytes >= LARGE
 
 
 def break_even(one: Figures) -> float:
-    """
-    Return the seconds that an item has to take for workers to pay, by what it costs to send one.
-
-    With `n` workers an item takes the longer of what the caller spends on it, and the n-th part
-    of what it takes in a worker.
-    """
-    busy = ("sending", "taking")
-    caller = sum(it.end - it.begin for it in one.record.spells() if it.doing in busy)
-    worker = sum(run.unpacked - run.known + run.end - run.ran for run in one.runs)
-    return max(caller, worker / max(one.workers - 1, 1)) / max(one.items, 1)
+    """Return what an item of the map took altogether: what it would have to take by itself."""
+    apart = one.shares[STARTING] + one.shares[TAIL]
+    return one.wall * (1 - apart) / max(one.items, 1)
 
 
 @_rule
@@ -104,7 +103,7 @@ def captured(one: Figures) -> Said:
 def large_results(one: Figures) -> Said:
     """Find results that take long to come back."""
     each = one.bytes_back / max(one.items, 1)
-    if each < LARGE or one.bytes_back < one.bytes_out:
+    if each < HEAVY or one.bytes_back < one.bytes_out:
         return None
     return one.shares[SHIPPING] + one.shares[CALLER], (
         f"results of {size(each)} each take their time to come back: return less, or save them "
@@ -116,7 +115,7 @@ def large_results(one: Figures) -> Said:
 def large_items(one: Figures) -> Said:
     """Find items that take long to send."""
     each = one.bytes_out / max(one.items, 1)
-    if each < LARGE or one.bytes_out < one.bytes_back:
+    if each < HEAVY or one.bytes_out < one.bytes_back:
         return None
     return one.shares[SHIPPING] + one.shares[CALLER] + one.shares[UNPICKLING], (
         f"items of {size(each)} each take their time to send: hand over file names, and read the "
@@ -149,8 +148,7 @@ def reader_bound(one: Figures) -> Said:
 @_rule
 def caller_bound(one: Figures) -> Said:
     """Find chunks of one item, by the user's wish, that keep the caller busy."""
-    each = one.computing / max(one.items, 1)
-    if one.backend == "sequential" or each <= break_even(one):
+    if one.backend == "sequential" or one.shares[CALLER] < 0.1 or _heavy(one):
         return None
     return one.shares[CALLER] + one.shares[SHIPPING] - 0.01, (
         f"the caller cannot send and take in chunks fast enough for "
