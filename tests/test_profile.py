@@ -274,7 +274,7 @@ def test_advice_on_a_slow_reader(processes):
     with phylozoo_parallel.profile() as run:
         for _ in processes.map(nap, [0.001] * 10, chunksize=1):
             time.sleep(0.03)
-    assert "waited for the loop over the results" in str(run)
+    assert "waited for the loop over the results" in run.to_dict()["maps"][0]["advice"]
 
 
 def test_advice_on_workers_that_start_for_little():

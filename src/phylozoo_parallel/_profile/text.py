@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 from phylozoo_parallel._profile.advice import advice
 from phylozoo_parallel._profile.figures import Figures
@@ -43,8 +44,9 @@ def paragraph(number: int, one: Figures) -> str:
             f"  workers have other clocks; by the round trip, their times are right to "
             f"{seconds(one.clock_within)}"
         )
-    said = advice(one)
-    return "\n".join([*lines, *([f"  advice: {said}"] if said else [])])
+    if said := advice(one):
+        lines.append(fill(f"advice: {said}", 90, initial_indent="  ", subsequent_indent="    "))
+    return "\n".join(lines)
 
 
 def _bytes(one: Figures) -> str:
