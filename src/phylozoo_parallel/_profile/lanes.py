@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from phylozoo_parallel._listener import Doing
-from phylozoo_parallel._profile.recorder import Recorder, Row, Spell
+from phylozoo_parallel._profile.recorder import IN_PLACE, Recorder, Row, Spell
 from phylozoo_parallel._worker.run import Times
 
 COMPUTING = "computing"
@@ -140,7 +140,7 @@ def lanes(record: Recorder) -> list[Lane]:
     """Return a map's lanes; each is full from its begin to its end."""
     spells = record.spells()
     begin, end = record.begin, spells[-1].end if spells else record.begin
-    if record.engine.startswith("in place"):
+    if record.engine == IN_PLACE:
         whole = [Segment(_MEANWHILE[it.doing], it.begin, it.end) for it in spells]
         return [Lane("caller", whole)]
     found = runs(record.rows, clocks(record.rows))

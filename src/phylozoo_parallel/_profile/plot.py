@@ -154,7 +154,9 @@ def _draw(
         high = low - 0.8 * height
         corners.append([(left, low), (left, high), (right, high), (right, low)])
     whole = all(height == 1.0 for *_, height in where)
-    style = _style(look) if whole else {"facecolor": look[0], "edgecolor": "none"}
+    style = _style(look)
+    if not whole:  # no line around each column
+        style["linewidth"] = 0.0
     axes.add_collection(PolyCollection(corners, **style))
 
 

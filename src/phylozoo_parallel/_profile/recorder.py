@@ -20,6 +20,9 @@ from phylozoo_parallel._listener import Doing, Listener
 from phylozoo_parallel._worker.run import Times
 from phylozoo_parallel.errors import short
 
+IN_PLACE = "in place"
+"""The engine of maps that the caller runs itself: sequential ones, and those inside workers."""
+
 BLINK = 0.01
 """Seconds; what the caller runs itself is added up over this long."""
 
@@ -76,7 +79,7 @@ class Recorder(Listener):
             func = func.func
         self.function: str = getattr(func, "__qualname__", None) or short(func)
         self.kind = kind
-        self.engine = "in place"
+        self.engine = IN_PLACE
         self.workers = 1
         self.function_bytes = 0
         self.rows: list[Row] = []
@@ -161,8 +164,6 @@ class Recorder(Listener):
         self, func: Callable[..., Any], items: Iterator[Any]
     ) -> tuple[Callable[..., Any], Iterator[Any]]:
         """Return function and items that tell how long they take."""
-        if self.kind:
-            self.engine = "in place, inside a worker"
         self._doings.clear()
         self._turns = [perf_counter()]
         timed = _InPlace(self)

@@ -28,7 +28,7 @@ def summary(maps: Sequence[Figures]) -> str:
 
 def paragraph(number: int, one: Figures) -> str:
     """Return what there is to say of one map."""
-    where = one.backend if one.engine == "in place" else f"{one.backend} ({one.engine})"
+    where = one.backend if one.backend == "sequential" else f"{one.backend} ({one.engine})"
     so_far = " so far" if one.running else ""
     lines = [
         f"map {number}: {one.function}, {where}, {count(one.workers, 'worker')}",
