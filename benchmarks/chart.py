@@ -36,6 +36,18 @@ COLOURS = [
 STYLES = list(zip("osD^vPX*<>hp", COLOURS, strict=True))
 """Shapes and colours of the rivals: the shape alone tells them apart."""
 
+LOOK = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "phylozoo-parallel",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": SOFT,
+    "ytick.color": INK,
+    "axes.edgecolor": SOFT,
+}
+"""Of any chart."""
+
 
 def points(rows, results):
     """Return [(row, [(rival, ratio, target)])], rows without a point left out."""
@@ -68,17 +80,7 @@ def draw(file, rows, results):
     names = list(dict.fromkeys(rival for _, there in lines for rival, _, _ in there))
     styles = dict(zip(names, STYLES, strict=False))
     lanes = [max(2, len(there)) for _, there in lines]
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "phylozoo-parallel",
-        "font.size": 10,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "xtick.color": SOFT,
-        "ytick.color": INK,
-        "axes.edgecolor": SOFT,
-    }
-    with pyplot.rc_context(style):
+    with pyplot.rc_context(LOOK):
         height = 1.8 + 0.17 * sum(lanes) + 0.1 * len(lines)
         figure, axes = pyplot.subplots(figsize=(9, height), layout="constrained", facecolor=PAPER)
         axes.set_facecolor(PAPER)
@@ -110,8 +112,53 @@ def draw(file, rows, results):
         ]
         key.append(Line2D([], [], color=SOFT, marker="|", ls="", markersize=11, label="target"))
         figure.legend(handles=key, loc="outside upper center", ncols=5, frameon=False)
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        save(file, figure)
+
+
+def curves(file, workers, kinds, rules, found):
+    """
+    Draw how efficiency changes with the number of workers: a panel for each kind of items.
+
+    Parameters
+    ----------
+    file : path-like
+        Of the SVG.
+    workers : sequence of int
+    kinds, rules : iterable of str
+    found : dict of (str, str) to list of float
+        Efficiency by kind and rule, for each number of workers.
+    """
+    with pyplot.rc_context(LOOK):
+        figure, panels = pyplot.subplots(
+            2, 2, figsize=(9, 7), sharex=True, sharey=True, layout="constrained", facecolor=PAPER
+        )
+        for axes, kind in zip(panels.flat, kinds, strict=True):
+            axes.set_facecolor(PAPER)
+            axes.set_title(kind, fontsize=10)
+            for rule, (shape, colour) in zip(rules, STYLES, strict=False):
+                wide = 2 if rule.startswith("ours") else 1
+                axes.plot(
+                    workers, found[kind, rule], shape + "-", color=colour, lw=wide, ms=5, label=rule
+                )
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_xticks(workers)
+            axes.minorticks_off()
+            axes.set_ylim(0, 1.03)
+            axes.grid(color=LINE)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.supxlabel("workers", fontsize=10)
+        figure.supylabel("efficiency: least possible time / time needed", fontsize=10)
+        key = panels.flat[0].get_legend_handles_labels()
+        figure.legend(*key, loc="outside upper center", ncols=3, frameon=False)
+        save(file, figure)
+
+
+def save(file, figure):
+    """Write a figure to a file, and close it."""
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
     pyplot.close(figure)
     Path(file).write_text(light_and_dark(drawn.getvalue()), encoding="utf-8")
 

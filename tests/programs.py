@@ -6,12 +6,14 @@ Random programs of maps, and what the sequential model says of them.
     random ──make──► Program (threads of groups of maps) ──run──► Report (counts, what was wrong)
 
 The maps of a group take turns, the groups of a thread follow each other, and the threads run
-at once. Items may fail, end their worker, or take their time; readers may stop early; workers
-may be killed from outside. Whatever happens, a map's results have to be those that the
-built-in ``map`` would give, up to the item at which it has to end.
+at once. Items may fail, end their worker, or take their time, or longer than they may; readers may
+stop early; workers may be killed from outside. Whatever happens, a map's results have to be those
+that the built-in ``map`` would give, up to the item at which it has to end; with
+``return_exceptions=True`` each item has its own result or its own exception.
 """
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -19,7 +21,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
@@ -31,6 +33,12 @@ from phylozoo_parallel._loky.start import current
 
 LIMIT = 60
 """Seconds that a program may take."""
+
+TIMEOUT = 3.0
+"""Seconds that an item may take where there is a limit."""
+
+HANGING = 4 * TIMEOUT
+"""Seconds that an item takes which takes too long; a map that was closed does not end it."""
 
 NEVER_READ = "results were never read"
 
@@ -58,6 +66,10 @@ class Plan:
     """Items that end their worker in their first run."""
     deadly: tuple[int, ...] = ()
     """Items that end their worker in every run."""
+    hanging: tuple[int, ...] = ()
+    """Items that take too long in every run."""
+    going_on: bool = False
+    """Whether exceptions stand in the places of results."""
     ends: int | None = None
     """Item in whose place the input raises."""
     read: int | None = None
@@ -72,9 +84,20 @@ class Plan:
         bad += [(index, WorkerLostError) for index in self.deadly]
         if not self.retries:
             bad += [(index, WorkerLostError) for index in self.dying]
+        bad += [(index, TimeoutError) for index in self.hanging]
         bad += [(index, Odd) for index in self.failing]
+        if self.going_on:
+            bad = [(self.ends, Odd)] if self.ends is not None else []
         # Of two with the same index the first comes first in time, too.
         return min(bad, key=lambda one: one[0], default=(self.size, None))
+
+    def fails(self, item: int) -> type[BaseException] | None:
+        """Return with what an item fails, however often it runs."""
+        if item in self.deadly or (item in self.dying and not self.retries):
+            return WorkerLostError
+        if item in self.hanging:
+            return TimeoutError
+        return Odd if item in self.failing else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +111,10 @@ class Program:
     def deaths(self) -> bool:
         """Whether workers may die."""
         plans = [plan for groups in self.threads for group in groups for plan in group]
-        return bool(self.kills) or any(plan.dying or plan.deadly for plan in plans)
+        return bool(self.kills) or any(
+            plan.dying or plan.deadly or (plan.hanging and plan.backend == "multiprocessing")
+            for plan in plans
+        )
 
 
 @dataclass
@@ -110,7 +136,7 @@ def some(random: Random, size: int, most: int) -> tuple[int, ...]:
     return tuple(sorted({random.randrange(size) for _ in range(random.randint(1, most))}))
 
 
-def make(random: Random, deadly: bool, largest: int = 3000) -> Program:
+def make(random: Random, deadly: bool, largest: int = 3000, hanging: bool = False) -> Program:
     """
     Make a program.
 
@@ -122,6 +148,8 @@ def make(random: Random, deadly: bool, largest: int = 3000) -> Program:
         Whether workers may die in it.
     largest
         Most items of a map.
+    hanging
+        Whether items may take too long in it.
     """
     kills = tuple(random.uniform(0, 1.5) for _ in range(random.randint(0, 3) * deadly))
     threads = []
@@ -132,6 +160,10 @@ def make(random: Random, deadly: bool, largest: int = 3000) -> Program:
                 make_plan(random, deadly, bool(kills), largest)
                 for _ in range(random.choice([1, 1, 2, 3]))
             ]
+            if hanging and group[0].size and random.random() < 0.5:
+                # Alone: while another map is read, nobody looks how long this one takes.
+                late = some(random, group[0].size, 2)
+                group = [replace(group[0], hanging=late)]
             groups.append(tuple(group))
         threads.append(tuple(groups))
     return Program(tuple(threads), kills)
@@ -153,6 +185,7 @@ def make_plan(random: Random, deadly: bool, kills: bool, largest: int) -> Plan:
         "cost": cost,
         "sized": random.random() < 0.5,
         "drop": random.random() < 0.5,
+        "going_on": random.random() < 0.5,
         # A kill from outside strikes whom it strikes, and may do so again.
         "retries": 1000 if kills else 1,
     }
@@ -161,7 +194,7 @@ def make_plan(random: Random, deadly: bool, kills: bool, largest: int) -> Plan:
     if random.random() < 0.3:
         plan["read"] = random.choice([0, 0, 1, random.randint(0, size)])
     if size and random.random() < 0.2:
-        plan["failing"] = some(random, size, 3)
+        plan["failing"] = some(random, size, size if plan["going_on"] else 3)
     if random.random() < 0.05:
         plan["ends"] = random.randint(0, size)
     if deadly and size and backend == "multiprocessing":
@@ -174,7 +207,7 @@ def make_plan(random: Random, deadly: bool, kills: bool, largest: int) -> Plan:
         elif what == "none may":
             plan |= {"dying": (random.randrange(size),), "retries": 0}
         elif what == "deadly" and not kills:
-            plan["deadly"] = (random.randrange(size),)
+            plan["deadly"] = some(random, size, 2 if plan["going_on"] else 1)
     return Plan(**plan)
 
 
@@ -185,13 +218,16 @@ def result(plan: Plan, item: int):
 
 def runner(plan: Plan, scratch: Path):
     """Return what a plan maps: a closure, so that it is fresh in every map."""
-    failing, dying, deadly = map(frozenset, (plan.failing, plan.dying, plan.deadly))
+    failing, hanging = frozenset(plan.failing), frozenset(plan.hanging)
+    dying, deadly = frozenset(plan.dying), frozenset(plan.deadly)
 
     def run(item, *_):
         if item in deadly or (item in dying and first(scratch / str(item))):
             if item % 2:
                 os._exit(3)
             os.kill(os.getpid(), signal.SIGKILL)
+        if item in hanging:
+            time.sleep(HANGING)
         if item in failing:
             raise Odd(item)
         if plan.cost == "even":
@@ -201,6 +237,16 @@ def runner(plan: Plan, scratch: Path):
         return result(plan, item)
 
     return run
+
+
+def item_of(came) -> int | None:
+    """Return which item a result or an exception is of; None where it is of one among others."""
+    if isinstance(came, Odd):
+        return came.args[0]
+    if isinstance(came, Exception):
+        named = re.match(r"item (\d+)", str(came))
+        return int(named[1]) if named else None
+    return came[0]
 
 
 def first(mark: Path) -> bool:
@@ -240,9 +286,19 @@ class Run:
         self.begin = time.monotonic()
         self.results: list = []
         self.error: BaseException | None = None
-        config = ParallelConfig(plan.backend, plan.n_jobs, retries=plan.retries)
+        config = ParallelConfig(
+            plan.backend,
+            plan.n_jobs,
+            retries=plan.retries,
+            timeout=TIMEOUT if plan.hanging else None,
+        )
         method = getattr(config.get_executor(), plan.method)
-        self.iterator = method(runner(plan, self.scratch), given(plan), plan.chunksize)
+        self.iterator = method(
+            runner(plan, self.scratch),
+            given(plan),
+            plan.chunksize,
+            return_exceptions=plan.going_on,
+        )
 
     def step(self) -> bool:
         """Read one result; tell whether the map goes on."""
@@ -268,32 +324,24 @@ class Run:
         plan, counts, error = self.plan, self.report.counts, self.error
         stop, expected = plan.stop
         whole = plan.read is None or plan.read > len(self.results)
-        items = [result[0] for result in self.results]
-        ordered = not plan.method.endswith("_unordered")
+        right = self.as_each_item_must_be() if plan.going_on else self.as_the_built_in_map()
         # Without retries any death in the pool may end the map, earlier than its own would.
-        lost = isinstance(error, WorkerLostError) and not plan.retries and self.deaths
-        if ordered:
-            right = items == list(range(len(items))) and len(items) <= stop
-        else:
-            right = len(set(items)) == len(items)
-            right &= not set(items) & {*plan.failing, *plan.deadly, plan.ends}
-            right &= all(0 <= item < plan.size for item in items)
+        lost = isinstance(error, WorkerLostError) and self.may_be_lost() and not plan.going_on
         if whole and not lost:
-            right &= set(range(stop)) <= set(items)
-            if plan.ends is not None and expected:
-                right &= all(item < plan.ends for item in items)
             right &= type(error) is expected if expected else error is None
         else:
-            right &= error is None or lost or (not ordered and type(error) is expected)
+            right &= error is None or lost or (not self.ordered and type(error) is expected)
         if isinstance(error, Odd):
             right &= error.args in ((stop,), ("input",))
-        right &= all(
-            one == result(plan, item) for one, item in zip(self.results, items, strict=True)
-        )
-        told = f"gave items {str(items)[:300]} and {error!r}, where {stop}, {expected} was due"
+        shown = str([it if isinstance(it, Exception) else it[0] for it in self.results])
+        told = f"gave items {shown[:300]} and {error!r}, where {stop}, {expected} was due"
         self.expect(right, told)
         counts["maps"] += 1
-        counts["results"] += len(items)
+        counts["maps that go on"] += plan.going_on
+        counts["results"] += len(self.results)
+        for result in self.results:
+            if isinstance(result, Exception):
+                counts[f"{type(result).__name__} among results"] += 1
         counts["deaths of items"] += len(list(self.scratch.iterdir()))
         counts["errors expected"] += bool(whole and expected)
         counts["errors met"] += error is not None
@@ -301,6 +349,58 @@ class Run:
         seconds = time.monotonic() - self.begin
         self.report.slowest = max(self.report.slowest, (seconds, plan), key=lambda one: one[0])
         return False
+
+    @property
+    def ordered(self) -> bool:
+        return not self.plan.method.endswith("_unordered")
+
+    def may_be_lost(self) -> bool:
+        """Tell whether an item may be lost with a worker that another item ended."""
+        return self.deaths and not self.plan.retries
+
+    def as_the_built_in_map(self) -> bool:
+        """Tell whether the results are right, up to where the map has to end."""
+        plan, error = self.plan, self.error
+        stop, expected = plan.stop
+        items = [result[0] for result in self.results]
+        if self.ordered:
+            right = items == list(range(len(items))) and len(items) <= stop
+        else:
+            right = len(set(items)) == len(items)
+            right &= not set(items) & {*plan.failing, *plan.deadly, *plan.hanging, plan.ends}
+            right &= all(0 <= item < plan.size for item in items)
+        lost = isinstance(error, WorkerLostError) and self.may_be_lost()
+        if (plan.read is None or plan.read > len(items)) and not lost:
+            right &= set(range(stop)) <= set(items)
+            if plan.ends is not None and expected:
+                right &= all(item < plan.ends for item in items)
+        return right and all(
+            one == result(plan, item) for one, item in zip(self.results, items, strict=True)
+        )
+
+    def as_each_item_must_be(self) -> bool:
+        """Tell whether each item has its own result, or its own exception in its place."""
+        plan, results = self.plan, self.results
+        stop, _ = plan.stop
+        items = list(range(len(results))) if self.ordered else list(map(item_of, results))
+        known = [item for item in items if item is not None]
+        right = len(set(known)) == len(known) and all(0 <= item < stop for item in known)
+        whole = plan.read is None or plan.read > len(results)
+        right &= len(results) == stop if whole else len(results) <= stop
+        return right and all(map(self.is_right, items, results))
+
+    def is_right(self, item: int | None, came) -> bool:
+        """Tell whether this is what an item may come to; None is one that was lost with others."""
+        if type(came) in (WorkerLostError, TimeoutError) and self.may_be_lost():
+            return type(came) is WorkerLostError or bool(self.plan.hanging)
+        if item is None or not isinstance(came, Exception):
+            return (
+                item is not None
+                and self.plan.fails(item) is None
+                and came == result(self.plan, item)
+            )
+        own = item_of(came) in (item, None) if self.may_be_lost() else item_of(came) == item
+        return type(came) is self.plan.fails(item) and own
 
     def expect(self, right: bool, told: str) -> None:
         if not right:

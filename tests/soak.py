@@ -23,7 +23,8 @@ from . import programs
 def run(seed: int, number: int) -> programs.Report:
     """Run one program of the series that a seed begins."""
     choices = random.Random(f"{seed} {number}")
-    program = programs.make(choices, deadly=choices.random() < 0.5)
+    deadly, hanging = choices.random() < 0.5, choices.random() < 0.3
+    program = programs.make(choices, deadly=deadly, hanging=hanging)
     faulthandler.dump_traceback_later(programs.LIMIT + 10, exit=True)
     report = programs.run(program, seed=number)
     faulthandler.cancel_dump_traceback_later()

@@ -43,10 +43,20 @@ def test_a_note_is_seen_whole():
     page.drop_cell(cell)
 
 
-@pytest.mark.parametrize(("done", "running"), [(0, 0), (0, 1), (254, 255), ((1 << 32) - 1, 255)])
+@pytest.mark.parametrize(("done", "running"), [(0, 0), (0, 1), (254, 255), ((1 << 32) - 2, 255)])
 def test_a_note_says_what_was_noted(done, running):
     page = board.own()
     cell = page.take_cell()
     page.noter(cell)(done, running)
     assert page.seen(cell)[1:3] == (done, running)
+    page.drop_cell(cell)
+
+
+def test_a_note_of_the_function_is_one_of_no_item():
+    page = board.own()
+    cell = page.take_cell()
+    page.noter(cell)(board.AT_FUNCTION, 0)
+    seen = page.seen(cell)
+    assert seen.at_function
+    assert (seen.done, seen.running) == (0, 0)
     page.drop_cell(cell)

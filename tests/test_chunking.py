@@ -1,22 +1,32 @@
 """The rule that sizes chunks: a pure function of what was measured, tried without workers."""
 
+import random
 from functools import partial
 
 import pytest
 
+from benchmarks import simulation
 from phylozoo_parallel._map.chunking import (
+    BUDGET,
     BYTES,
+    CALLER,
+    FIRST,
     GROWTH,
-    LEAST_SECONDS,
+    LAST,
+    LONGEST,
+    MOST,
     SECONDS,
-    SHARES,
     TRUSTED,
     WEIGHED,
+    WORKER,
+    Cost,
     Measured,
+    budget,
     chunk_size,
     keep,
     recall,
 )
+from phylozoo_parallel._worker.run import Took
 
 pytestmark = pytest.mark.core
 
@@ -24,8 +34,33 @@ pytestmark = pytest.mark.core
 def measured(seconds, nbytes=0.0, items=1_000_000):
     """Have seen chunks of `items`, each item taking `seconds` and `nbytes`."""
     seen = Measured()
-    seen.add(items, items * seconds, int(items * nbytes))
+    seen.add(items, even(items, seconds), int(items * nbytes))
     return seen
+
+
+def even(items, seconds):
+    """What items say that all take the same time."""
+    return Took(items * seconds, items * seconds, items, items * seconds**2)
+
+
+def known(seconds, spread=0.0, items=1_000_000):
+    """Have seen the same in an earlier map, with that standard deviation."""
+    seen = measured(seconds, items=items)
+    seen.chunks, seen.earlier, seen.within, seen.weight = 0, True, spread**2, 1.0
+    return seen
+
+
+def rounds(seen, count, workers):
+    """Cut a whole map into chunks, as if nothing new were measured."""
+    sizes = []
+    while count:
+        left = count
+        for place in range(workers):
+            sizes.append(min(chunk_size(seen, left, workers, place), count))
+            count -= sizes[-1]
+            if not count:
+                break
+    return sizes
 
 
 def test_begins_with_single_items():
@@ -59,20 +94,11 @@ def test_items_that_become_heavier_make_smaller_chunks():
     assert chunk_size(seen, None, 2) == 2
 
 
-def test_shrinks_towards_the_end():
-    """With what remains, down to what is worth a message."""
-    seen = measured(1e-3)
-    sizes = [chunk_size(seen, remaining, 4) for remaining in (10_000, 100, 50, 20, 1)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[1] == 100 // (SHARES * 4)
-    assert sizes[-1] == LEAST_SECONDS / 1e-3
-
-
 def test_follows_items_that_become_slower():
     seen = measured(1e-6)
     before = chunk_size(seen, None, 2)
-    for _ in range(8):
-        seen.add(10, 10 * 0.01, 0)
+    for _ in range(12):
+        seen.add(10, even(10, 0.01), 0)
     assert before > 1000
     assert chunk_size(seen, None, 2) <= 3
 
@@ -81,6 +107,134 @@ def test_waits_no_longer_for_the_input_than_for_the_worker():
     seen = measured(1e-6)
     seen.reading = SECONDS / 3
     assert chunk_size(seen, None, 2) == 3
+
+
+class TestCosts:
+    """How long a chunk is follows from what chunks cost."""
+
+    def test_of_the_caller_count_for_each_worker(self):
+        seen = measured(1e-3)
+        seen.caller.add(1000, 2e-4 + 1000 * 1e-7, 2e-4)
+        assert seen.target(2) == SECONDS
+        assert seen.target(64) == pytest.approx(CALLER * 64 * 2e-4)
+        assert seen.target(10_000) == MOST
+        assert chunk_size(seen, None, 64) == pytest.approx(CALLER * 64 * 0.2, abs=1)
+
+    def test_of_a_worker(self):
+        seen = measured(1e-3)
+        seen.worker.add(1, 1e-3)
+        seen.worker.add(1000, 1e-3)
+        assert seen.target(2) == pytest.approx(WORKER * seen.worker.chunk)
+        assert seen.target(2) > SECONDS
+
+    def test_of_items_are_told_from_those_of_the_chunk(self):
+        cost = Cost()
+        for items in (1, 10, 100, 1000) * 10:
+            cost.add(items, 2e-4 + items * 1e-6)
+        assert cost.chunk == pytest.approx(2e-4, rel=0.1)
+        assert cost.item == pytest.approx(1e-6, rel=0.5)
+
+    def test_of_an_interrupted_chunk_hardly_count(self):
+        cost = Cost()
+        cost.add(1, 5.0)  # with the start of the workers
+        assert cost.chunk <= FIRST
+        for _ in range(20):
+            cost.add(10, 1e-4, 1e-4)
+        cost.add(10, 5.0, 5.0)
+        assert cost.chunk < 1.5e-4
+
+    def test_of_a_caller_that_packs_for_long_make_it_send_early(self):
+        """The last worker waits until the caller has packed for all the others."""
+        seen = known(1e-6)
+        seen.caller.add(100_000, 0.02)
+        seen.caller.chunk = seen.worker.chunk = 1e-4
+        assert 2 * chunk_size(seen, 30_000, 2) < 15_000
+        seen.caller.item = 1e-9
+        assert chunk_size(seen, 30_000, 2) == 15_000
+
+
+class TestSpread:
+    """How much goes out at once follows from how uneven items are."""
+
+    def test_even_items_go_out_as_one_chunk_a_worker(self):
+        assert rounds(known(1e-3), 32, 2) == [16, 16]
+        assert rounds(known(1e-3, spread=5e-5), 32, 2) == [16, 16]
+        assert rounds(known(1e-3), 64, 64) == [1] * 64
+
+    def test_what_does_not_divide_is_shared_out(self):
+        assert sorted(rounds(known(1e-3), 10, 8)) == [1] * 6 + [2, 2]
+        assert sorted(rounds(known(1e-3), 100, 8)) == [12] * 4 + [13] * 4
+
+    def test_many_even_items_end_evenly(self):
+        sizes = rounds(known(1e-3), 10_000, 4)
+        assert len(sizes) % 4 == 0
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= SECONDS / 1e-3
+
+    def test_uneven_items_go_out_in_ever_smaller_rounds(self):
+        sizes = rounds(known(1e-3, spread=1e-3), 200, 8)
+        assert sizes[0] < 200 / 8
+        largest = [max(sizes[at : at + 8]) for at in range(0, len(sizes), 8)]
+        assert largest == sorted(largest, reverse=True)
+        assert min(largest[:-1]) >= int(LAST * SECONDS / 1e-3)
+        more = rounds(known(1e-3, spread=5e-3), 200, 8)
+        assert more[0] < sizes[0]
+
+    def test_is_seen_within_chunks(self):
+        seen = measured(1e-3, items=10)
+        times = [1e-3, 3e-3] * 5
+        seen.add(10, Took(sum(times), sum(times), 10, sum(time**2 for time in times)), 0)
+        assert seen.within == pytest.approx(1e-6 * 10 / 9 / 2, rel=0.01)
+
+    def test_is_seen_within_chunks_of_which_the_clock_sees_only_parts(self):
+        chance = random.Random(0)
+        times = [chance.gauss(1e-6, 2e-7) for _ in range(100_000)]
+        parts = [sum(times[at : at + 100]) for at in range(0, len(times), 100)]
+        seen = Measured()
+        squares = sum(part**2 / 100 for part in parts)
+        seen.add(len(times), Took(sum(times), sum(times), len(parts), squares), 0)
+        assert seen.within**0.5 == pytest.approx(2e-7, rel=0.1)
+
+    def test_is_seen_between_chunks_of_neighbours_that_are_alike(self):
+        seen = Measured()
+        for mean in (1e-3, 5e-3) * 10:
+            seen.add(20, even(20, mean), 0)
+        assert seen.within < 1e-12
+        assert chunk_size(seen, 400, 4) < chunk_size(measured(3e-3), 400, 4)
+
+    def test_a_first_map_ends_in_smaller_chunks(self):
+        """Its workers are out of step, as they began with single items."""
+        sizes = rounds(measured(1e-3), 1000, 4)
+        assert sizes[0] == pytest.approx(SECONDS / 1e-3, rel=0.2)
+        assert sizes[-8] < sizes[0] / 2
+
+
+def test_a_chunk_that_turns_out_long_is_handed_back():
+    seen = known(1e-3)
+    assert budget(seen, 1) == BUDGET * SECONDS
+    assert budget(seen, 100) == pytest.approx(BUDGET * 0.1)
+    assert budget(seen, 1000) == LONGEST
+    seen.idle = 1.0  # a long way
+    assert budget(seen, 1) > LONGEST
+
+
+class TestManyWorkers:
+    """The library's own state machine on workers that do not exist."""
+
+    @pytest.mark.parametrize("kind", list(simulation.KINDS))
+    @pytest.mark.parametrize("workers", [2, 64])
+    def test_waste_little(self, kind, workers, monkeypatch):
+        monkeypatch.setattr(simulation, "ITEMS", 50)
+        efficiency, caller, worker = simulation.measure(kind, OURS, workers)
+        static, *_ = simulation.measure(kind, "one chunk a worker", workers)
+        assert efficiency > static - 0.03
+        assert worker < 0.05
+        if kind == "even items":
+            assert efficiency > 0.94
+            assert caller < 0.12
+
+
+OURS = "ours, known from a map before"
 
 
 class TestLatest:
@@ -120,21 +274,22 @@ class TestLatest:
         """Whatever an earlier map says, nothing is measured here."""
         latest = Measured(1e-7, 1.0, largest=10**6)
         assert chunk_size(latest, 2, 2) == 1
-        assert chunk_size(latest, 32, 2) == 32 // (SHARES * 2)
+        assert chunk_size(latest, 32, 2) == 16
         assert chunk_size(latest, 10**6, 2) == TRUSTED
         latest.weight = BYTES / 4
         assert chunk_size(latest, 10**6, 2) == 4
         latest.weight = 1.0
         assert chunk_size(latest, 10**6, 2) == WEIGHED
-        latest.add(10, 1e-6, 10)
+        latest.add(10, even(10, 1e-7), 10)
+        latest.earlier = False
         assert chunk_size(latest, 10**6, 2) > WEIGHED
 
 
 def test_chunks_are_longer_where_the_way_is():
     near, far = measured(1e-3, items=10**6), Measured()
-    far.add(10**6, 10**3, 0, away=2 * 10**3 + 0.1)
+    far.add(10**6, even(10**6, 1e-3), 0, away=2 * 10**3 + 0.1)
     assert chunk_size(near, None, 2) == pytest.approx(SECONDS / 1e-3)
     assert chunk_size(far, None, 2) == pytest.approx(4 * 0.1 / 1e-3, rel=0.01)
     for _ in range(200):  # it was the start of a worker
-        far.add(400, 0.4, 0, away=0.5)
+        far.add(400, even(400, 1e-3), 0, away=0.5)
     assert chunk_size(far, None, 2) == pytest.approx(SECONDS / 1e-3, rel=0.1)

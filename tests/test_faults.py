@@ -1,17 +1,18 @@
 """Whatever goes wrong, the caller is told what, soon, and the next map is right.
 
-The table is in faults.py, which also runs one case, or all of them to print a table.
+The table is in faults/, which also runs one case, or all of them to print a table.
 """
 
 import json
 import re
 
-import faults
 import pytest
 from conftest import run_python
+from environments import ROOT
+from faults import cases, runner
 from systems import needs_linux, needs_posix
 
-NAMES = [f"{case.name}-{backend}" for case, backend in faults.RUNS]
+NAMES = [f"{case.name}-{backend}" for case, backend in cases.RUNS]
 
 LINUX = "more memory than allowed|out of memory"
 POSIX = "Ctrl-C|alarm|signal|room|descriptor|half|closed|while the program ends|interrupt"
@@ -34,7 +35,8 @@ def told_of(tmp_path_factory):
     def run(name, backend):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FAULTS", str(tmp_path_factory.mktemp("faults")))
-            done = run_python(faults.__file__, name, backend, timeout=180)
+            patch.chdir(ROOT)
+            done = run_python("-m", "tests.faults", name, backend, timeout=180)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         return {told["case"]: (told, done.stderr) for told in lines}
 
@@ -48,10 +50,10 @@ def told_of(tmp_path_factory):
     return tell
 
 
-@pytest.mark.parametrize(("case", "backend"), [here(*run) for run in faults.RUNS], ids=NAMES)
+@pytest.mark.parametrize(("case", "backend"), [here(*run) for run in cases.RUNS], ids=NAMES)
 def test_a_fault_does_what_the_table_says_and_no_more(case, backend, told_of):
     told, stderr = told_of(case, backend)
-    assert faults.wrong(case, told) == [], told
+    assert runner.wrong(case, told) == [], told
     assert re.fullmatch(case.stderr, stderr)
 
 

@@ -29,6 +29,7 @@ CHECKS = {
 }
 
 
+@worker_settings
 def test_the_page_runs_from_top_to_bottom(run_page, tmp_path, monkeypatch):
     """And of each row of expressions, joblib's and ours have the same results."""
     monkeypatch.chdir(tmp_path)

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from phylozoo_parallel import ThreadingExecutor
-from phylozoo_parallel._map.chunking import SECONDS
-from phylozoo_parallel._map.state import BUDGET
+from phylozoo_parallel._map.chunking import BUDGET, SECONDS
 
 
 @pytest.fixture

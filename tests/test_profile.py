@@ -133,8 +133,8 @@ def test_clocks_of_other_machines_are_set_by_the_round_trip(processes):
     rows = one.record.rows
     assert all(clock.ahead == 0 for clock in clocks(rows).values())
     for row in rows:
-        moved = {name: getattr(row.times, name) + 1000 for name in row.times._fields[2:7]}
-        row.times = row.times._replace(ready=None, **moved)
+        moved = {name: getattr(row.times, name) + 1000 for name in row.times._fields[3:8]}
+        row.times = row.times._replace(ready=None, loaded=None, **moved)
     found = clocks(rows)
     truth = {run.row.first: run for run in one.runs}
     for after in runs(rows, found):

@@ -11,6 +11,7 @@ import time
 
 import psutil
 import pytest
+from systems import needs_linux, needs_posix
 
 from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
 
@@ -54,8 +55,8 @@ class TestLokysThreadThatDies:
                     process_executor._MAX_MEMORY_LEAK_SIZE = -1 << 60
                 return item
 
-            for retries in 1, 0:
-                executor = MultiprocessingExecutor(2, retries=retries)
+            executor = MultiprocessingExecutor(2)
+            for _ in range(2):  # more often than an item may run again
                 assert list(executor.map(grows, range(60), chunksize=1)) == list(range(60))
             """
         )
@@ -143,6 +144,7 @@ class TestLokysThreadThatDies:
         assert "phylozoo_parallel" in done.stderr  # what runs again is told
 
 
+@needs_posix("shell for these")
 class TestProgramsThatItemsStart:
     """Whatever ends a worker ends what its items have started."""
 
@@ -263,6 +265,26 @@ class TestProgramsThatItemsStart:
         )
         wait_for_end(mark)
 
+    @needs_linux("ends them with the program")
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    def test_a_program_that_is_killed(self, tmp_path, mark, number):
+        """As a scheduler of a cluster does it; the last second of programs is not seen."""
+        code = f"""
+            import os, signal, subprocess, threading, time
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            def align(item):
+                subprocess.run(["sh", "-c", {self.SHELL!r}, {mark!r}])
+
+            results = MultiprocessingExecutor(2).map(align, range(2))
+            while len(os.popen("pgrep -f 'slee[p] {mark}'").read().split()) < 4:
+                time.sleep(0.05)
+            time.sleep(2.5)
+            os.kill(os.getpid(), {int(number)})
+            """
+        subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
+        wait_for_end(mark, 20)
+
 
 def bare(directory):
     """Return a directory for PATH with a shell and what items run, and no pgrep or ps."""
@@ -274,8 +296,8 @@ def bare(directory):
     return tools
 
 
-def wait_for_end(mark):
-    end = time.monotonic() + 5
+def wait_for_end(mark, seconds=5):
+    end = time.monotonic() + seconds
     while left := running(mark):
         assert time.monotonic() < end, left
         time.sleep(0.05)
@@ -412,6 +434,7 @@ class TestSlowInput:
         assert list(threads.map(work, slow())) == list(range(6))
 
 
+@needs_posix("SIGKILL")
 class TestAProgramThatIsKilled:
     """All workers of the pool go, also those that never had anything to do."""
 

@@ -166,6 +166,21 @@ class TestWhatCannotTravel:
             list(processes.map(lambda it: (it, held), range(100), return_exceptions=True))
 
 
+class Deadly:
+    def __reduce__(self):
+        return os._exit, (5,)
+
+
+def test_a_function_that_ends_each_worker_as_it_arrives_ends_the_map(processes):
+    held, came = Deadly(), []
+    with pytest.raises(WorkerLostError, match=r"the function, unpickled to run item 0: .*code 5"):
+        came.extend(processes.map(lambda it: (it, held), range(1000), return_exceptions=True))
+    assert came == []
+    results = list(processes.map(lambda it: it, [0, Deadly(), 2], 3, return_exceptions=True))
+    assert (results[0], results[2]) == (0, 2)
+    assert str(results[1]).startswith("item 1 = ")
+
+
 def dies_at_7(item):
     if item == 7:
         os._exit(5)

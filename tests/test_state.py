@@ -167,6 +167,14 @@ class TestLoss:
         assert type(failed.error) is WorkerLostError
         assert str(failed.error).startswith("item 0 = 0: its worker process died (exit code 3)")
 
+    def test_a_function_that_ends_its_workers_ends_the_map_and_no_item_alone(self):
+        it = state(retries=1, return_exceptions=True)
+        for _ in range(2):
+            lost(it, sent(it), Progress(9, 0, 0, 1.0, at_function=True))
+        failed = it.take()
+        assert failed.ends
+        assert str(failed.error).startswith("the function, unpickled to run item 0: its worker")
+
     def test_one_chunk_at_a_time_where_nobody_can_tell_who_died(self):
         it = state()
         chunks = [sent(it) for _ in range(2)]

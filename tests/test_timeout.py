@@ -76,8 +76,10 @@ def test_a_process_that_never_gets_to_the_item_is_ended(short):
 
 def test_a_process_that_never_gets_to_the_function_is_ended(short):
     captured = SlowToArrive(30)
-    with pytest.raises(TimeoutError, match=r"item 0 = 5: .* importing or unpickling for longer"):
-        list(short.map(lambda item: captured, [5]))
+    told = r"the function, unpickled to run item 0: .* importing or unpickling for longer"
+    for going_on in False, True:
+        with pytest.raises(TimeoutError, match=told):
+            list(short.map(lambda item: captured, range(5, 60), 5, return_exceptions=going_on))
     assert list(short.map(abs, [-1])) == [1]
 
 

@@ -23,6 +23,10 @@ class Chunk:
     """How often a worker died while it ran these items."""
     away: float = 0.0
     """Seconds from being sent to coming back, where the way itself takes time."""
+    handled: float = 0.0
+    """Seconds that the caller needed to submit it, and to settle what came of it."""
+    packing: float = 0.0
+    """Seconds that the caller needed to pack its items and to unpack its results."""
     late: bool = False
     """Whether its worker was ended because an item took too long."""
     progress: Progress | None = None

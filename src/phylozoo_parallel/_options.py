@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from numbers import Real
 from operator import index
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from phylozoo_parallel import _progress
@@ -168,6 +170,28 @@ def sequential_wanted() -> bool:
             f"the environment variable {BACKEND} must be 'sequential' or unset, got {wanted!r}"
         )
     return bool(wanted)
+
+
+def module_names(modules: Iterable[Any]) -> list[str]:
+    """
+    Return the names of modules, which are given by name or as they are.
+
+    Raises
+    ------
+    PhyloZooTypeError
+        One is neither.
+    ModuleNotFoundError
+        There is none of this name.
+    """
+    names = []
+    for module in modules:
+        name = module.__name__ if isinstance(module, ModuleType) else module
+        if not isinstance(name, str):
+            raise wrong_type(module, "a module to warm up", "a module or its name")
+        if name not in sys.modules and find_spec(name) is None:
+            raise ModuleNotFoundError(f"there is no module {name!r} to warm up", name=name)
+        names.append(name)
+    return names
 
 
 def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal, TypeVar, overload
 
 from phylozoo_parallel import _listener, _options, _progress
@@ -268,6 +270,26 @@ class Executor(ABC):
     def size(self) -> int:
         """The same, under the name by which samplers ask a pool for it."""
         return self.n_jobs
+
+    def warm_up(self, *modules: ModuleType | str) -> None:
+        """
+        Get ready for the first map while the program does other things; never required.
+
+        Worker processes start, and import these modules; the call does not wait for them.
+        Threads start, and without worker processes the modules are imported here.
+
+        Parameters
+        ----------
+        *modules : module or str
+            What the function of the map needs.
+
+        Raises
+        ------
+        PhyloZooTypeError, ModuleNotFoundError
+            One is no module, or not found.
+        """
+        for name in _options.module_names(modules):
+            import_module(name)
 
     def close(self) -> None:
         """Let go of what this executor's maps hold open; here, that is nothing."""

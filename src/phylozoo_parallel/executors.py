@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from phylozoo_parallel import _options
 from phylozoo_parallel.executor import Executor
 
@@ -58,6 +60,29 @@ class _WorkerExecutor(Executor):
         from phylozoo_parallel._engines import choose
 
         return choose.worker_count(self._kind, self._wanted)
+
+    def warm_up(self, *modules: ModuleType | str) -> None:
+        """
+        Get ready for the first map while the program does other things; never required.
+
+        Worker processes start, and import these modules; the call does not wait for them.
+        Threads start, and without worker processes the modules are imported here.
+
+        Parameters
+        ----------
+        *modules : module or str
+            What the function of the map needs.
+
+        Raises
+        ------
+        PhyloZooTypeError, ModuleNotFoundError
+            One is no module, or not found.
+        """
+        from phylozoo_parallel._engines import choose
+
+        names = _options.module_names(modules)
+        if not choose.warm_up(self._kind, self._wanted, names):
+            super().warm_up(*names)
 
     def close(self) -> None:
         """

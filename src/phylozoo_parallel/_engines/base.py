@@ -7,7 +7,7 @@ A new kind of engine is a subclass in a file of its own, and a line in :mod:`.ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from phylozoo_parallel._chunk import Chunk
@@ -80,6 +80,10 @@ class Engine(ABC):
     @abstractmethod
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
         """Return what carries the chunks of a map of this function to these workers."""
+
+    def warm_up(self, modules: Sequence[str]) -> bool:
+        """Have idle workers import modules, and tell whether they do, without waiting for it."""
+        return False
 
     @abstractmethod
     def submit(self, call: Call, done: Done) -> None:

@@ -6,13 +6,14 @@ import multiprocessing
 import os
 import threading
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import joblib
 
-from phylozoo_parallel._engines import pools
+from phylozoo_parallel._engines import pools, processes
 from phylozoo_parallel._engines.base import Engine
 from phylozoo_parallel._engines.dask import DaskEngine
 from phylozoo_parallel._engines.lists import ListEngine
@@ -85,6 +86,19 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     finally:
         pools.here.busy = False
     return PlainEngine(kind, workers, backend)
+
+
+def warm_up(kind: str, wanted: int | None, modules: Sequence[str]) -> bool:
+    """Start the workers of a map, and tell whether they import modules, without waiting for it."""
+    if kind == "processes":
+        processes.begin_with(modules)
+    engine = open_engine(kind, wanted)
+    if engine is None:
+        return False
+    try:
+        return engine.warm_up(modules)
+    finally:
+        engine.release()
 
 
 def _engine(kind: str, workers: int, backend: Any) -> Engine | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing.util import Finalize
@@ -22,6 +24,10 @@ from phylozoo_parallel._worker import lifeline
 from phylozoo_parallel._worker.begin import begin
 from phylozoo_parallel._worker.process import run_in_process
 from phylozoo_parallel._worker.run import Outcome
+from phylozoo_parallel._worker.warm import warm_up
+
+_modules: dict[str, None] = {}
+"""What workers import when they start, in the order in which it was asked for."""
 
 
 class ProcessPool(Pool):
@@ -38,7 +44,7 @@ class ProcessPool(Pool):
             executor = self.executor
             start.hold(executor)
             start.hash_alike(executor)
-            lifeline.others = newborn.equip(executor, begin, os.getpid(), lifeline.own())
+            lifeline.others = _equip(executor)
             with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
                 newborn.start(executor, lambda: self.submit(self.task(), lambda out: None))
             lifeline.guard(start.pids(executor))
@@ -48,7 +54,7 @@ class ProcessPool(Pool):
     def _enter(self) -> None:
         executor = start.current()
         if start.is_open(executor):  # joblib may start some of its workers below
-            newborn.equip(executor, begin, os.getpid(), lifeline.own())
+            _equip(executor)
         start.resize(executor, self.parallel.n_jobs)
         with start.deaf_to_interrupts(), start.at_hand(executor):
             super()._enter()
@@ -116,6 +122,18 @@ class ProcessEngine(StreamingEngine):
             out.reason = newborn.trial(self._pool.executor)
         return super().outcome(out)
 
+    def warm_up(self, modules: Sequence[str]) -> bool:
+        """Have idle workers import modules, and tell whether they do, without waiting for it."""
+        if type(self._pool.backend) is not contract.LokyBackend:
+            return False  # others start workers with their first task
+        call = warm_up, (tuple(sys.path), tuple(modules))
+        executor = self._pool.executor
+        begun = set(modules) <= set(getattr(executor, "modules", ()))
+        with suppress(WorkersLost):
+            for _ in range(0 if begun or start.busy(executor) else self.workers):
+                self.submit(call, lambda out: None)
+        return True
+
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
         """End the worker that runs a chunk, unless it has ended by itself."""
         chunk.late = exit.end_one(self._pool.executor, progress.pid)
@@ -135,6 +153,17 @@ class ProcessEngine(StreamingEngine):
             failure.free(executor)
         lifeline.guard(start.pids(executor))  # loky may have replaced some
         self._ailing = executor if died else None  # joblib may be about to notice
+
+
+def begin_with(modules: Sequence[str]) -> None:
+    """Have all workers that start from now on import modules first."""
+    _modules.update(dict.fromkeys(modules))
+
+
+def _equip(executor: Any) -> tuple[int, ...]:
+    if not hasattr(executor, "modules"):
+        executor.modules = tuple(_modules) if not executor._processes else ()
+    return newborn.equip(executor, begin, os.getpid(), lifeline.own(), tuple(_modules))
 
 
 def _lost(executor: Any) -> WorkersLost:

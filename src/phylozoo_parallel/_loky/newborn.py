@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from phylozoo_parallel._loky import contract
-from phylozoo_parallel._loky.start import SAFE_PATH
+from phylozoo_parallel._loky.start import SAFE_PATH, terminate
 
 PATIENCE = 20.0
 """Seconds for a trial."""
@@ -62,12 +62,16 @@ def start(executor: Any, task: Callable[[], Any]) -> None:
     A task would do it, and does where nothing else can; but what a worker holds after its first
     one is what loky takes for normal, and the user's data comes later.
     """
-    if not hasattr(executor, "others"):
-        task()
-        return
-    with executor._shutdown_lock:
-        if not executor._flags.shutdown:
-            executor._ensure_executor_running()
+    try:
+        if not hasattr(executor, "others"):
+            task()
+            return
+        with executor._shutdown_lock:
+            if not executor._flags.shutdown:
+                executor._ensure_executor_running()
+    except RuntimeError:  # the interpreter ends, and waits for loky's thread, which runs by now
+        terminate(executor)
+        raise
 
 
 def trial(executor: Any) -> str:

@@ -52,14 +52,16 @@ else:
     def _end_on_posix(pids: set[int]) -> None:
         found: set[int] = set()
         new = pids
-        while new:
-            for pid in new:
-                _signal(pid, signal.SIGSTOP)
-            found |= new
-            children = _children()
-            new = {child for pid in found for child in children[pid]} - found
-        for pid in found:
-            _signal(pid, signal.SIGKILL)
+        try:
+            while new:
+                found |= new
+                for pid in new:
+                    _signal(pid, signal.SIGSTOP)
+                children = _children()
+                new = {child for pid in found for child in children[pid]} - found
+        finally:  # Ctrl-C must not leave them stopped
+            for pid in found:
+                _signal(pid, signal.SIGKILL)
 
     def _signal(pid: int, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):  # it is gone, or another user's by now

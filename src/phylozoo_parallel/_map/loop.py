@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
 from phylozoo_parallel import _progress
@@ -192,8 +192,10 @@ class _Loop:
                     self._heard.turn("taking")
                     continue
                 self._fill(result_waits=True)
+                began = perf_counter()
                 results = self._outcomes.values(found)
                 self._state.handed_out(len(results))
+                self._state.read_out(found, len(results), perf_counter() - began)
                 self._heard.turn("away")
                 yield results
                 self._heard.turn("taking")
@@ -230,7 +232,7 @@ class _Loop:
                 "the results of a map of the parent process cannot be read in a forked child, "
                 "which its workers do not answer; start another map in the child"
             )
-        while (step := self._state.todo()) is not None:
+        while (step := self._todo()) is not None:
             if not isinstance(step, Read):
                 self._send(step)
                 continue
@@ -243,6 +245,11 @@ class _Loop:
                 self._heard.turn("waiting")
                 with suppress(Empty):
                     self._take_in(self._queue.get(timeout=wait))
+
+    def _todo(self) -> Chunk | Read | None:
+        if not (self._state.measured.largest or self._queue.empty()):
+            self._take_in(self._queue.get())  # from it on it is known how many items to send
+        return self._state.todo()
 
     def _something_came(self) -> bool:
         return self._state.ready() or not self._queue.empty()
@@ -259,8 +266,9 @@ class _Loop:
         """Submit a chunk, or the part of it that can travel."""
         state, transport, heard = self._state, self._transport, self._heard
         heard.turn("sending")
+        began = perf_counter()
         try:
-            call = transport.call(chunk, state.pace())
+            call = transport.call(chunk, state.pace(chunk))
         except UnpicklableItem as found:
             good, reason = found.args
             index = chunk.first + good
@@ -271,6 +279,7 @@ class _Loop:
             if good:
                 self._send(Chunk(chunk.first, chunk.items[:good], chunk.losses))
             return
+        packed = perf_counter()
         put, landed, sent = self._queue.put, transport.landed, monotonic()
 
         def done(out: Any) -> None:
@@ -286,6 +295,7 @@ class _Loop:
             landed(chunk, 0.0)
             chunk.progress = None  # no worker ever had it
             self._outcomes.settle(chunk, error)
+        chunk.packing, chunk.handled = packed - began, perf_counter() - packed
 
     def _receive(self) -> None:
         """Wait for an outcome and take in all that are there."""
@@ -310,7 +320,9 @@ class _Loop:
         """Settle an outcome, and all others that are there."""
         self._heard.turn("taking")
         while came is not None:
+            began = perf_counter()
             self._outcomes.settle(*came)
+            came[0].handled += perf_counter() - began
             came = None if self._queue.empty() else self._queue.get()
 
     def _running(self) -> list[tuple[Chunk, Progress]]:

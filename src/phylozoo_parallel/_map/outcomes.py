@@ -21,7 +21,7 @@ from phylozoo_parallel._map.state import State
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
 from phylozoo_parallel._worker import told
-from phylozoo_parallel._worker.run import Failure
+from phylozoo_parallel._worker.run import Failure, Took
 from phylozoo_parallel.errors import line, placed
 
 
@@ -78,11 +78,16 @@ class Outcomes:
             state.fail(chunk.first, error)
             return
         self._book(chunk, *came)
-        self._heard.came(chunk, came[1], came[2], times)
+        self._heard.came(chunk, came[1], came[2][0], times)
         told.deliver(told_besides)
 
     def _book(
-        self, chunk: Chunk, results: Any, done: int, seconds: float, failures: Sequence[Failure]
+        self,
+        chunk: Chunk,
+        results: Any,
+        done: int,
+        took: tuple[float, ...],
+        failures: Sequence[Failure],
     ) -> None:
         """Tell the state what a worker returned of a chunk."""
         state = self._state
@@ -95,7 +100,7 @@ class Outcomes:
             self._one_by_one(chunk, error)
             return
         if done:
-            state.measured.add(done, seconds, chunk.nbytes, chunk.away)
+            state.measured.add(done, Took._make(took), chunk.nbytes, chunk.away)
         if ended is None:
             if not done:
                 state.end(first, RuntimeError(f"item {first} was called off"))

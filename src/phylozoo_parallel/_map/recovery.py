@@ -47,7 +47,8 @@ def salvage(
     if progress is None or (options.retries and not guilty):  # no worker, or not a dead one, had it
         return [Chunk(first, items, chunk.losses)], []
     begin, end = _suspects(chunk, progress)
-    message = _verdict(chunk, progress, loss, options, end - begin == 1)
+    found = end - begin == 1 or progress.at_function
+    message = _verdict(chunk, progress, loss, options, found)
     if not options.retries:  # what its worker has done is lost, too
         begin = 0
     before = [Chunk(first, items[:begin])] if begin else []
@@ -65,7 +66,7 @@ def salvage(
 def _verdict(
     chunk: Chunk, progress: Progress, loss: WorkersLost, options: Options, found: bool
 ) -> str | None:
-    """Say what to raise, with the one item at fault `found`; None where that is yet to be seen."""
+    """Say what to raise, with what is at fault `found`; None where that is yet to be seen."""
     if chunk.late:
         return too_late(chunk, progress, options) if found or not options.retries else None
     if chunk.losses < options.retries:
@@ -94,6 +95,8 @@ def _suspects(chunk: Chunk, progress: Progress) -> tuple[int, int]:
 
 
 def _named(chunk: Chunk, progress: Progress) -> str:
+    if progress.at_function:
+        return f"the function, unpickled to run item {chunk.first}"
     begin, end = _suspects(chunk, progress)
     if end - begin == 1:
         return f"item {chunk.first + begin} = {short(chunk.items[begin])}"

@@ -29,9 +29,6 @@ from phylozoo_parallel.lost import WorkerLostError
 PILE = 64 << 20
 """Bytes of finished work, items and results, that may wait behind a slow item."""
 
-BUDGET = 3
-"""A worker returns the rest of an automatically sized chunk after this many times the target."""
-
 FRUITLESS = 10
 """Give up after this many consecutive deaths, besides `retries`, in which no worker had started
 a chunk."""
@@ -97,6 +94,8 @@ class State:
         self.total = total
         self._window = window
         self._timed = timed
+        self._place = 0  # chunks whose size was chosen, which go out in rounds of one a worker
+        self._round = 0  # items that were left when the latest round began
         self._next = 0  # index of the next result to hand out
         self._again: deque[Chunk] = deque()  # to be sent (again) before anything new
         self._finished: dict[int, Chunk | Failed] = {}  # by the index of the first result
@@ -114,7 +113,7 @@ class State:
             return self._resumed()
         if self.exhausted or self._pile >= PILE:
             return None
-        patience = float("inf") if self.options.chunksize else self.measured.target
+        patience = float("inf") if self.options.chunksize else self.measured.target(self.workers)
         return Read(self._size(0), patience)
 
     def patience(self) -> float:
@@ -127,9 +126,11 @@ class State:
         wait = self.measured.reading / 10
         return wait if self.flying and self.measured.seconds < wait else 0.0
 
-    def pace(self) -> Pace:
+    def pace(self, chunk: Chunk) -> Pace:
         """Return how a worker runs a chunk that is sent now."""
-        budget = None if self.options.chunksize else BUDGET * self.measured.target
+        budget = None
+        if not self.options.chunksize:
+            budget = chunking.budget(self.measured, len(chunk.items))
         stride = STRIDE if self.options.timeout is None else 1
         return Pace(budget, stride, self.options.return_exceptions, self._timed)
 
@@ -156,6 +157,12 @@ class State:
     def handed_out(self, results: int) -> None:
         """Note how many results of the chunk taken last were handed out."""
         self._next += results
+
+    def read_out(self, chunk: Chunk, items: int, seconds: float) -> None:
+        """Note how long it took to unpack the results of the chunk taken last."""
+        unpacked = chunk.packing + seconds
+        if items:
+            self.measured.caller.add(items, chunk.handled + unpacked, chunk.handled)
 
     # What has happened.
 
@@ -212,7 +219,10 @@ class State:
         again, failed = recovery.salvage(chunk, loss, self.options)
         self._again = deque(sorted([*again, *self._again], key=lambda chunk: chunk.first))
         for index, error in failed:
-            self.fail(index, error)
+            if begun and begun.at_function:  # it would end the worker for every other item, too
+                self.end(index, error)
+            else:
+                self.fail(index, error)
         if begun and again:
             what = ", ".join(map(str, again)) if failed else chunk
             _log.warning("%s; run again: %s", loss, what)
@@ -261,13 +271,21 @@ class State:
         """Choose the size of the next chunk, with so many items waiting besides the input."""
         if self.options.chunksize:
             return self.options.chunksize
-        left = None if self.total is None else max(self.total - self.read, 0) + waiting
-        return chunking.chunk_size(self.measured, left or None, self.workers)
+        if self.total is None:
+            return chunking.chunk_size(self.measured, None, self.workers)
+        left = max(self.total - self.read, 0) + waiting
+        if waiting:  # what came back is cut anew, whatever its round was
+            return chunking.chunk_size(self.measured, left, self.workers)
+        place = self._place % self.workers
+        self._round = self._round if place else left
+        self._place += 1
+        return chunking.chunk_size(self.measured, self._round or None, self.workers, place)
 
     def _resumed(self) -> Chunk:
         """Take what is to be sent again, or the part of it that by now seems enough for one."""
         chunk = self._again.popleft()
-        size = self._size(len(chunk.items))
+        waiting = sum(len(other.items) for other in self._again)
+        size = self._size(len(chunk.items) + waiting)
         if size < len(chunk.items):
             self._again.appendleft(Chunk(chunk.first + size, chunk.items[size:], chunk.losses))
             chunk = Chunk(chunk.first, chunk.items[:size], chunk.losses)

@@ -200,6 +200,9 @@ def importing(one: Figures) -> Said:
     if one.function_bytes >= LARGE:
         return None
     took = [run.known - run.begin for run in one.runs]
+    begin = one.record.begin
+    started = {run.worker: (run.ready or begin, run.loaded or begin) for run in one.runs}
+    took += [max(loaded - max(ready, begin), 0.0) for ready, loaded in started.values()]
     share = sum(took) / one.time
     return share, (
         f"importing what the function needs took {seconds(max(took, default=0.0))} in each worker; "

@@ -77,6 +77,7 @@ class Run(NamedTuple):
     ran: float
     end: float
     ready: float | None
+    loaded: float | None
     row: Row
 
 
@@ -125,15 +126,16 @@ def runs(rows: Sequence[Row], found: dict[str, Clock]) -> list[Run]:
         if row.end in ("lost", "late") and row.pid is not None and row.arrived is not None:
             worker = str(row.pid) if row.pid else "lost"
             begin = min(max(row.sent, latest.get(worker, row.sent)), row.arrived)
-            ran.append(Run(worker, begin, begin, begin, begin, row.arrived, None, row))
+            ran.append(Run(worker, begin, begin, begin, begin, row.arrived, None, None, row))
     return sorted(ran, key=lambda run: run.begin)
 
 
 def _run(row: Row, at: Times, ahead: float) -> Run:
     ready = None if at.ready is None else at.ready - ahead
+    loaded = None if at.loaded is None else at.loaded - ahead
     known, unpacked = at.known - ahead, at.unpacked - ahead
     ran, ended = at.ran - ahead, at.ended - ahead
-    return Run(at.worker, at.began - ahead, known, unpacked, ran, ended, ready, row)
+    return Run(at.worker, at.began - ahead, known, unpacked, ran, ended, ready, loaded, row)
 
 
 def lanes(record: Recorder) -> list[Lane]:
@@ -211,6 +213,7 @@ class _Painter:
         for run in slot:
             if run.worker not in met and run.ready is not None:
                 self._upto(run.ready, STARTING, limit=run.begin)
+                self._upto(run.loaded or run.ready, UNPICKLING, limit=run.begin)
             met.add(run.worker)
             self._wait(before, min(run.row.packing, run.begin), _MEANWHILE)
             self._upto(run.begin, SHIPPING)

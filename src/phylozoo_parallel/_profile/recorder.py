@@ -235,7 +235,7 @@ class _InPlace:
             ran = began + self._spent["computing"]
             used = cpu - self._cpu
             at = began, began, began, ran, ran, used, used
-            times = Times("caller", None, *at, self._longest)
+            times = Times("caller", None, None, *at, self._longest)
             row = Row(self._first, items, self._begin, began, 0, 0, items, ran, ran, "done", times)
         self._recorder.add(self._begin, row, self._spent)
         self._first, self._begin, self._cpu = self._done, self._now, cpu

@@ -41,6 +41,9 @@ Bits of a note's time that tell which items it belongs to: the two words of a no
 after the other, and some processors (arm64) may show them in another order.
 """
 
+AT_FUNCTION = 0xFFFFFFFF
+"""In a note, in the place of the items that have run: the worker unpickles the function."""
+
 LOOKS = 100
 """
 Looks at a note whose words do not belong together; those of a worker that was killed between the
@@ -61,6 +64,8 @@ class Progress(NamedTuple):
     """Items after them, of which the worker runs one; 0 while it unpickles or pickles."""
     since: float
     """When it began with these, on the clock of ``time.monotonic``."""
+    at_function: bool = False
+    """Whether it still unpickles the function, for which no item is to blame."""
 
 
 class Board:
@@ -100,6 +105,8 @@ class Board:
             pid, done, running = word >> 40, word >> 8 & 0xFFFFFFFF, word & 0xFF
             if at & MARK == (2 * done + running) & MARK:
                 break
+        if done == AT_FUNCTION:
+            return Progress(pid, 0, 0, at / 1e9, at_function=True)
         return Progress(pid, done, running, at / 1e9)
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from phylozoo_parallel._shipping.memory import Name
 from phylozoo_parallel._worker import lifeline
+from phylozoo_parallel._worker.warm import load
 
 
 def begin(
     caller: int,
     line: Name | None,
+    modules: Sequence[str],
     hidden: Sequence[str],
     initializer: Callable[..., None] | None,
     initargs: Sequence[Any],
@@ -28,6 +30,8 @@ def begin(
         Process id.
     line : tuple or None
         The caller's lifeline.
+    modules : sequence of str
+        What the function of the first map needs, as far as it was told.
     hidden : sequence of str
         Environment variables that were for the start alone: what items start must not see them.
     initializer, initargs
@@ -43,5 +47,8 @@ def begin(
         # Or the caller went while this worker came, and there was nothing to hang on to.
         known.watch(caller if os.name == "posix" else os.getppid())
         process.ready = perf_counter()
+    load(modules)
     if initializer is not None:
         initializer(*initargs)
+    with suppress(Exception):  # it could not be imported
+        process.loaded = perf_counter()

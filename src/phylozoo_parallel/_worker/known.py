@@ -149,6 +149,7 @@ def _watch(parent: int) -> None:
         sleep(WATCH)
         if os.getppid() != parent:
             os._exit(1)
+        lifeline.hang_started()
         # Keys alone: no variable here must keep what is let go.
         for key in [key for key, it in list(_known.items()) if not wanted(key, it.ticket)]:
             _let_go(key)

@@ -31,7 +31,10 @@ if sys.platform == "linux":
     from phylozoo_parallel._shipping.memory_linux import path_of
 
     _pipe: list[int] = []
-    _hanging: set[int] = set()
+    _lifeline: Name | None = None
+    _hanging: dict[int, int] = {}
+    """Of each process that hangs on through this one, the descriptor that it does so with."""
+    _started: set[int] = set()
 
     @lru_cache(maxsize=1)
     def own() -> Name | None:
@@ -47,18 +50,49 @@ if sys.platform == "linux":
 
         And others of the caller's workers with it, which may never have a chunk to run.
         """
-        if lifeline is None:
+        global _lifeline
+        _lifeline = lifeline or _lifeline
+        me, caller = os.getpid(), os.getppid()
+        for pid in {me, *others} - _hanging.keys():
+            _hang(pid, {me} if pid == me else {caller})
+
+    def hang_started() -> None:
+        """Have the kernel kill, with this worker, the programs that its items have started."""
+        started = _descendants()
+        for pid in _started & (_hanging.keys() - started):
+            _started.remove(pid)
+            os.close(_hanging.pop(pid))
+        for pid in started - _hanging.keys():
+            _started.add(pid)
+            _hang(pid, started | {os.getpid()})
+
+    def _hang(pid: int, parents: set[int]) -> None:
+        """Have a process hang on, unless its parent is another: its number has been given anew."""
+        if _lifeline is None:
             return
-        for pid in {os.getpid(), *others} - _hanging:
-            with suppress(OSError, IndexError):
-                fd = opened(lifeline, os.O_RDONLY)
-                fcntl.fcntl(fd, fcntl.F_SETOWN, pid)  # from here on it is this process or none
-                if pid != os.getpid() and _parent(pid) != os.getppid():
-                    os.close(fd)
-                    continue
+        with suppress(OSError, IndexError):
+            fd = opened(_lifeline, os.O_RDONLY)
+            _hanging[pid] = fd
+            fcntl.fcntl(fd, fcntl.F_SETOWN, pid)  # from here on it is this process or none
+            if pid == os.getpid() or _parent(pid) in parents:
                 fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
                 fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
-                _hanging.add(pid)
+
+    def _descendants() -> set[int]:
+        found: set[int] = set()
+        new = {os.getpid()}
+        while new:
+            found |= new
+            new = {child for pid in new for child in _children(pid)} - found
+        return found - {os.getpid()}
+
+    def _children(pid: int) -> list[int]:
+        children: list[int] = []
+        with suppress(OSError):  # it has ended, or the kernel does not tell
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                    children += map(int, file.read().split())
+        return children
 
     def _parent(pid: int) -> int:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -86,6 +120,9 @@ elif sys.platform == "win32":
         """Have the system end this worker when its parent is gone."""
         lifeline_windows.end_with_parent()
 
+    def hang_started() -> None:
+        """Do nothing: it is the worker alone that ends with its caller."""
+
     def guard(workers: Iterable[int]) -> None:
         """Do nothing: the workers hang on by themselves."""
 
@@ -99,6 +136,9 @@ else:
 
     def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
         """Do nothing: the reaper knows of this worker."""
+
+    def hang_started() -> None:
+        """Do nothing: it is the worker alone that ends with its caller."""
 
     def guard(workers: Iterable[int]) -> None:
         """Tell the reaper which workers there are."""

@@ -47,6 +47,9 @@ _NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
 ready: float | None = None
 """When this worker process was up, where that is known."""
 
+loaded: float | None = None
+"""When it had loaded what it was told to load at its start."""
+
 Sent = tuple[int, tuple[Any, ...], Name | None, int | None]
 """
 Of a chunk: the index of its first item, its pace, the name of the segment for large results, and
@@ -65,7 +68,7 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
     here.kind = "process"
     begin = perf_counter()
     note = _noter(ticket, cell)
-    note(0, 0)
+    note(board.AT_FUNCTION, 0)
     callers: Settings = unpickled(packed)
     settings.limits.enter(callers)
     try:
@@ -75,8 +78,9 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
         if not wanted(key, its.ticket):
-            return b"", 0, 0.0, (), None, None
+            return b"", 0, (0.0,), (), None, None
         knew = perf_counter()
+        note(0, 0)
         try:
             chunk = pickles.unpack(items)
         except BaseException as wrong:
@@ -86,14 +90,14 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
         unpacked, cpu = perf_counter(), cpu_seconds(task.pace)
         with told.listening(caller is not None) as heard, settings.as_caller(callers):
-            longest = run(task)
-        ran, cpu = perf_counter(), cpu_seconds(task.pace, cpu)
+            ran, longest = run(task)
+        done, cpu = perf_counter(), cpu_seconds(task.pace, cpu)
         note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
-        outcome = _packed(task, begin, task.failures, reply)
+        outcome = _packed(task, begin, ran, task.failures, reply)
         times = None
         if task.pace.timed:
-            at = begin, knew, unpacked, ran, perf_counter()
-            times = Times(_me(caller is None), ready, *at, *cpu, longest)
+            at = begin, knew, unpacked, done, perf_counter()
+            times = Times(_me(caller is None), ready, loaded, *at, *cpu, longest)
         return (*outcome[:4], told.pack(heard), times)
     finally:
         settings.limits.leave()
@@ -144,7 +148,13 @@ def _pack(value: Any, reply: Name | None) -> Packed:
     return pickles.in_message(pieces)
 
 
-def _packed(task: Task, begin: float, failures: list[Failure], reply: Name | None) -> Outcome:
+def _packed(
+    task: Task,
+    begin: float,
+    ran: tuple[float, ...],
+    failures: list[Failure],
+    reply: Name | None,
+) -> Outcome:
     results = task.results
     try:
         packed = _pack(results, reply)
@@ -156,8 +166,9 @@ def _packed(task: Task, begin: float, failures: list[Failure], reply: Name | Non
         if not task.pace.keep_going:
             del results[found[0].item - task.first :]
             found, failures = found[:1], []
-        return _packed(task, begin, failures + found, reply)
-    return packed, len(results), perf_counter() - begin, list(map(_carried, failures)), None, None
+        return _packed(task, begin, ran, failures + found, reply)
+    took = perf_counter() - begin, *ran
+    return packed, len(results), took, list(map(_carried, failures)), None, None
 
 
 def _unpicklable(task: Task) -> list[Failure]:
@@ -177,7 +188,7 @@ def _unpicklable(task: Task) -> list[Failure]:
 
 def _nothing(begin: float, index: int, error: Exception, shown: BaseException) -> Outcome:
     failure = describe(error, index, UNSEEN, shown)
-    return b"", 0, perf_counter() - begin, [_carried(failure)], None, None
+    return b"", 0, (perf_counter() - begin,), [_carried(failure)], None, None
 
 
 def _carried(failure: Failure) -> Failure:

@@ -50,6 +50,8 @@ class Times(NamedTuple):
     worker: str
     ready: float | None
     """When the worker process was up; None where nobody knows."""
+    loaded: float | None
+    """When it had loaded what it was told to load before its first chunk."""
     began: float
     known: float
     """When it had the function."""
@@ -64,13 +66,25 @@ class Times(NamedTuple):
     """Of the longest item: seconds, index; and how many quick items after it are in these."""
 
 
-Outcome = tuple[Any, int, float, Sequence[Failure], bytes | None, Times | None]
+class Took(NamedTuple):
+    """What a chunk took in its worker; a plain tuple on its way, for the pickler's sake."""
+
+    seconds: float
+    """From unpickling the chunk to pickling its results."""
+    ran: float = 0.0
+    """Of these, the seconds of the items alone."""
+    steps: int = 1
+    """How often the clock was read between items."""
+    squares: float = 0.0
+    """Of the seconds between, each divided by the items in it: the sum, for the spread."""
+
+
+Outcome = tuple[Any, int, tuple[float, ...], Sequence[Failure], bytes | None, Times | None]
 """
 What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
-list, packed in a process), how many they are, the seconds from the chunk's unpickling to its
-results' pickling, what failed, what it told besides (:mod:`.told`), and when it was where, for a
-profile. The last failure has no result where the chunk ended with it; otherwise None stands for
-the result of a failed item.
+list, packed in a process), how many they are, what they took (:class:`Took`), what failed, what
+it told besides (:mod:`.told`), and when it was where, for a profile. The last failure has no result
+where the chunk ended with it; otherwise None stands for the result of a failed item.
 """
 
 
@@ -125,15 +139,15 @@ def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
     try:
         begin = perf_counter()
         if not task.wanted():
-            return [], 0, 0.0, (), None, None
+            return [], 0, (0.0,), (), None, None
         settings.own_numbers(errors)
         cpu = cpu_seconds(task.pace)
-        longest = run(task)
+        ran, longest = run(task)
         now, times = perf_counter(), None
         if task.pace.timed:
             name, used = threading.current_thread().name, cpu_seconds(task.pace, cpu)
-            times = Times(name, None, begin, begin, begin, now, now, *used, longest)
-        return task.results, len(task.results), now - begin, task.failures, None, times
+            times = Times(name, None, None, begin, begin, begin, now, now, *used, longest)
+        return task.results, len(task.results), (now - begin, *ran), task.failures, None, times
     finally:
         here.kind = None
 
@@ -145,21 +159,21 @@ def cpu_seconds(pace: Pace, since: tuple[float, float] = (0.0, 0.0)) -> tuple[fl
     return thread_time() - since[0], process_time() - since[1]
 
 
-def run(task: Task) -> tuple[float, int, int]:
+def run(task: Task) -> tuple[tuple[float, int, float], tuple[float, int, int]]:
     """
     Run items until one fails, the budget is spent or they are no longer wanted.
 
     Returns
     -------
     tuple
-        Of the longest item: see :class:`Times`.
+        Seconds, steps and squares of a :class:`Took`, and the longest item of :class:`Times`.
     """
     func, star, items, first, pace, results, failures, wanted, note = task
     budget, most, keep_going, _ = pace
     calls: Iterator[Any] = (starmap if star else map)(func, items)
     append = results.append
     done, stride, took = 0, 1, QUICK
-    longest = 0.0, first, 0
+    steps, squares, longest = 0, 0.0, (0.0, first, 0)
     now = begin = looked = perf_counter()
     while done < len(items):
         note(done, stride)
@@ -181,6 +195,7 @@ def run(task: Task) -> tuple[float, int, int]:
         # Quick items do not pay for a look at the clock each.
         before, now = now, perf_counter()
         took = now - before
+        steps, squares = steps + 1, squares + took * took / (done - start)
         if took > longest[0]:
             longest = took, first + start, done - start
         stride = min(2 * stride, most) if took < QUICK else 1
@@ -188,7 +203,7 @@ def run(task: Task) -> tuple[float, int, int]:
             looked = now
             if (budget is not None and now - begin > budget) or not wanted():
                 break
-    return longest
+    return (now - begin, steps, squares), longest
 
 
 def describe(error: BaseException, index: int, item: Any, shown: Any = None) -> Failure:
