@@ -11,6 +11,8 @@ import pytest
 import phylozoo_parallel
 from phylozoo_parallel import MultiprocessingExecutor, SequentialExecutor, ThreadingExecutor
 from phylozoo_parallel._loky.start import current
+from phylozoo_parallel._profile.advice import advice
+from phylozoo_parallel._profile.figures import figures
 from phylozoo_parallel._profile.lanes import clocks, runs
 from phylozoo_parallel._profile.units import percents
 
@@ -383,3 +385,22 @@ def test_a_notebook_shows_text_and_picture(threads):
     assert 'src="data:image/png;base64,' in shown
     with pytest.raises(ValueError, match="there is no map 2 in a profile of 1 maps"):
         run.plot(2)
+
+
+@pytest.mark.parametrize(
+    ("of_a_core", "words"),
+    [
+        (0.5, "GIL"),  # two threads use one core
+        (0.02, None),  # they wait for files or servers
+        (0.95, None),  # they run at the same time
+    ],
+)
+def test_what_threads_that_are_busy_use_tells_why(threads, of_a_core, words):
+    """On times of which only the cores used are made up: other programs may take ours."""
+    one = profiled(threads, nap, [0.1] * 8, chunksize=1)
+    for row in one.record.rows:
+        took = row.times.ran - row.times.unpacked
+        row.times = row.times._replace(cpu=of_a_core * took, cpu_all=of_a_core * took)
+    one.record.cpu = 2 * of_a_core * one.wall
+    said = advice(figures(one.record))
+    assert words in said if words else said is None
