@@ -401,6 +401,6 @@ def test_what_threads_that_are_busy_use_tells_why(threads, of_a_core, words):
     for row in one.record.rows:
         took = row.times.ran - row.times.unpacked
         row.times = row.times._replace(cpu=of_a_core * took, cpu_all=of_a_core * took)
-    one.record.cpu = 2 * of_a_core * one.wall
+    one.record.cpu = of_a_core * one.computing
     said = advice(figures(one.record))
     assert words in said if words else said is None
