@@ -162,7 +162,7 @@ def begin_with(modules: Sequence[str]) -> None:
 
 def _equip(executor: Any) -> tuple[int, ...]:
     if not hasattr(executor, "modules"):
-        executor.modules = tuple(_modules) if not executor._processes else ()
+        executor.modules = tuple(_modules) if not start.pids(executor) else ()
     return newborn.equip(executor, begin, os.getpid(), lifeline.own(), tuple(_modules))
 
 
