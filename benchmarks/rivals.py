@@ -21,7 +21,7 @@ from pathlib import Path
 # name, the later import wins, and with loky's workers joblib takes a second to free an array.
 from loky import get_reusable_executor
 
-from phylozoo_parallel import ParallelConfig
+from phylozoo_parallel import ParallelConfig, profile
 
 WORKERS = 2
 EXAMPLE = Path(__file__).parents[1] / "examples" / "bootstrap_splits.py"
@@ -57,6 +57,17 @@ def or_raise(func, failing, pair):
     if number % 10 < failing:
         raise ArithmeticError(result)
     return result
+
+
+def ours_profiled(kind):
+    """Return a map in a profile of its own each time."""
+    map = ours(kind)
+
+    def profiled(func, items):
+        with profile():
+            return list(map(func, items))
+
+    return profiled
 
 
 def ours_unordered():

@@ -15,6 +15,7 @@ from phylozoo_parallel import progress as progress
 
 if _TYPE_CHECKING:
     from phylozoo_parallel import WorkerLostError as WorkerLostError
+    from phylozoo_parallel import profile as profile
 
 __all__ = [
     "MultiprocessingExecutor",
@@ -26,6 +27,7 @@ __all__ = [
     "SequentialExecutor",
     "ThreadingExecutor",
     "WorkerLostError",
+    "profile",
     "progress",
 ]
 

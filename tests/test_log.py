@@ -28,8 +28,12 @@ def told(caplog):
 def test_one_line_a_map(workers, told):
     assert list(workers.map(abs, range(10), chunksize=4)) == list(range(10))
     engine = {"threads": "ThreadingBackend", "processes": "LokyBackend"}[workers._kind]
-    line = rf"{engine}: 10 items in 3 chunks on 2 workers in \d+\.\d+ s"
-    assert re.fullmatch(line, told())
+    line = rf"{engine}: 10 items in 3 chunks on 2 workers in \d+\.\d+ s; (.*)"
+    figures = re.fullmatch(line, told())[1]
+    assert re.match(r"speed-up \d+\.\d\d, workers busy \d+%; ", figures)
+    spent = dict(part.rsplit(" ", 1) for part in figures.split("; ")[1].split(", "))
+    assert {"sending", "waiting", "taking"} <= set(spent)
+    assert 95 <= sum(int(share.rstrip("%")) for share in spent.values()) <= 105
 
 
 def test_one_line_for_a_map_that_fails_or_is_left(workers, told):

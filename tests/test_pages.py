@@ -42,6 +42,12 @@ CHECKS = {
         "others = ": "assert results == [0.0, 0.1, 0.2, 0.4, 0.4, 0.5]",
         "basicConfig": "assert total == 0.0 + 0.1 + 0.2\nassert '3 of 3' in open('run.log').read()",
     },
+    "slow.md": {
+        "[0.05] * 20": "assert 'speed-up' in str(run)\nassert run.maps[0].items == 20",
+        "def row": "assert same == total",
+        "genome.bin": "assert again == counts",
+        "taxa.sort": "assert len(means) == 41\nassert run.maps[0].items == 41",
+    },
     "errors.md": {
         "rates = []": "assert rates == [3, 4]\nassert 'item 2' in where\nassert failed == 2",
         "rest = ": "assert rest == [12]",
@@ -55,7 +61,7 @@ CHECKS = {
 }
 """What is asserted after blocks of the pages that are run here."""
 
-NEEDED = {"physquirrel.md": "physquirrel"}
+NEEDED = {"physquirrel.md": "physquirrel", "slow.md": "phylozoo.core"}
 
 ELSEWHERE = {
     "interface.md": "test_documented_page",

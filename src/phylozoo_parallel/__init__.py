@@ -19,6 +19,7 @@ from phylozoo_parallel.protocol import ParallelExecutor
 
 if TYPE_CHECKING:
     from phylozoo_parallel.lost import WorkerLostError as WorkerLostError
+    from phylozoo_parallel.profiles import profile as profile
 
     __version__: str
 
@@ -32,6 +33,7 @@ __all__ = [
     "SequentialExecutor",
     "ThreadingExecutor",
     "WorkerLostError",
+    "profile",
     "progress",
 ]
 
@@ -46,4 +48,8 @@ if not TYPE_CHECKING:  # checkers would take any name for one of ours
             from phylozoo_parallel.lost import WorkerLostError
 
             return WorkerLostError
+        if name == "profile":  # hardly ever used
+            from phylozoo_parallel.profiles import profile
+
+            return profile
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,13 +8,17 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, overload
 
-from phylozoo_parallel import _options, _progress
+from phylozoo_parallel import _listener, _options, _progress
 from phylozoo_parallel.errors import placed, short
 from phylozoo_parallel.protocol import Arguments
 
 T = TypeVar("T")
 R = TypeVar("R")
 E = TypeVar("E", bound="Executor")
+
+
+USUAL = {"n_jobs": None, "chunksize": None, "retries": 1, "timeout": None, "progress": False}
+"""Of the arguments of executors; they show where they are something else."""
 
 
 class Executor(ABC):
@@ -252,6 +256,11 @@ class Executor(ABC):
         """
         return self._start(func, iterable, chunksize, return_exceptions, star=True, ordered=False)
 
+    def __repr__(self) -> str:
+        given = {"n_jobs": self._wanted, **self._options._asdict()}
+        shown = [f"{name}={given[name]!r}" for name, usual in USUAL.items() if given[name] != usual]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     @property
     @abstractmethod
     def n_jobs(self) -> int:
@@ -310,6 +319,7 @@ class Executor(ABC):
         total = _options.length(iterable)
         if star:
             items = _options.call_arguments(items)
+        heard = _listener.make(func, self._kind)
         with_workers = None
         in_place = not self._kind or _options.sequential_wanted()
         if not in_place:
@@ -317,14 +327,14 @@ class Executor(ABC):
 
             with_workers = choose.open_engine(self._kind, self._wanted)
         if with_workers is None:  # inside a worker, or where joblib has none
-            results = _one_by_one(func, items, options)
+            results = _one_by_one(*heard.in_place(func, items), options)
             # A worker's map shows no bar of its own.
             bar = _progress.bar(in_place and options.progress, total, results)
             return results if bar is None else iter(bar)
         # The first time, workers are starting by now.
         from phylozoo_parallel._map import loop
 
-        return loop.start(with_workers, func, items, total, options)
+        return loop.start(with_workers, func, items, total, options, heard)
 
 
 def _one_by_one(

@@ -27,6 +27,7 @@ from typing import Any
 from phylozoo_parallel import _progress
 from phylozoo_parallel._chunk import Chunk, UnpicklableItem
 from phylozoo_parallel._engines.base import Engine
+from phylozoo_parallel._listener import Listener, Tally
 from phylozoo_parallel._map import chunking
 from phylozoo_parallel._map.input import Input
 from phylozoo_parallel._map.limits import limit
@@ -51,7 +52,12 @@ _log = logging.getLogger("phylozoo_parallel")
 
 
 def start(
-    engine: Engine, func: Any, items: Iterator[Any], total: int | None, options: Options
+    engine: Engine,
+    func: Any,
+    items: Iterator[Any],
+    total: int | None,
+    options: Options,
+    heard: Listener,
 ) -> Results:
     """
     Start a map and return its results.
@@ -68,6 +74,8 @@ def start(
         The input's length where it has one: a hint for the size of chunks.
     options : Options
         What the user chose.
+    heard : Listener
+        Told how the map runs.
 
     Returns
     -------
@@ -82,7 +90,10 @@ def start(
         There is a time limit, and no way to see how long an item runs.
     """
     transport: Transport | None = None
+    if not heard.timed and _log.isEnabledFor(logging.DEBUG):
+        heard = Tally()
     try:
+        heard.turn("pickling")
         transport = engine.transport(func, options.star)
         if options.timeout is not None and not (engine.limits_time and transport.watches):
             raise PhyloZooValueError(
@@ -90,16 +101,19 @@ def start(
                 "leave it None for other engines"
             )
         key, measured = chunking.recall(func, type(transport))
-        state = State(options, total, engine.workers, engine.window, measured)
-        loop = _Loop(engine, transport, items, state, _progress.Bar(options.progress, total))
+        state = State(options, total, engine.workers, engine.window, measured, heard.timed)
+        bar = _progress.Bar(options.progress, total)
+        loop = _Loop(engine, transport, items, state, bar, heard)
+        heard.started(engine.name, engine.workers, transport.function)
         chunks = loop.run(key)
     except BaseException:
         if transport:
             transport.end(set())
         engine.release()
+        heard.ended()
         raise
     next(chunks)
-    return Results.of(chunks, loop.stop)
+    return Results.of(chunks, loop.stop, loop.how_far)
 
 
 class _Loop:
@@ -112,13 +126,15 @@ class _Loop:
         items: Iterator[Any],
         state: State,
         bar: _progress.Bar,
+        heard: Listener,
     ) -> None:
         self._engine = engine
         self._transport = transport
         self._input = Input(items)
         self._state = state
-        self._outcomes = Outcomes(engine, transport, state)
+        self._outcomes = Outcomes(engine, transport, state, heard)
         self._bar = bar
+        self._heard = heard
         self._options = state.options
         self._pid = os.getpid()
         self._stopped = False
@@ -128,6 +144,14 @@ class _Loop:
         """Have the map end; called in any thread."""
         self._stopped = True
         self._queue.put(None)  # wakes who waits
+
+    def how_far(self) -> str:
+        """Tell how many items are done; called in any thread."""
+        state = self._state
+        done = state.done + sum(map(self._transport.done, list(state.flying)))
+        if state.total is not None:
+            return f"{done:,} of {state.total:,} items done"
+        return f"{done:,} of the {state.read:,} items read so far done"
 
     def run(self, key: Any) -> Generator[list[Any], None, None]:
         """
@@ -143,11 +167,13 @@ class _Loop:
             self._fill()
             self._engine.flush()
             try:
+                self._heard.turn("away")
                 yield []  # and wait for the first ``next``
             except GeneratorExit:  # which never comes
                 if not self._stopped and not self._all_ran():
                     warnings.warn(UNREAD, RuntimeWarning, stacklevel=2)
                 raise
+            self._heard.turn("taking")
             while not self._stopped:
                 if not self._state.ready():
                     self._fill()
@@ -162,14 +188,18 @@ class _Loop:
                         failed = found
                         break
                     self._state.handed_out(1)
+                    self._heard.turn("away")
                     yield [found.error]
+                    self._heard.turn("taking")
                     continue
                 self._fill(result_waits=True)
                 began = perf_counter()
                 results = self._outcomes.values(found)
                 self._state.handed_out(len(results))
                 self._state.read_out(found, len(results), perf_counter() - began)
+                self._heard.turn("away")
                 yield results
+                self._heard.turn("taking")
         except KeyboardInterrupt:
             self._engine.end_workers()
             raise
@@ -190,14 +220,16 @@ class _Loop:
         if finalizing():  # the module of who holds the map is gone, and others before it
             return
         state, engine = self._state, self._engine
+        self._heard.ended()
         self._transport.end(state.flying)
         engine.release()
         state.clear()
         self._queue = SimpleQueue()  # without what comes too late
         self._bar.close()
         chunking.keep(key, state.measured)
-        counts = engine.name, state.read, state.sent, engine.workers, monotonic() - begin
-        _log.debug("%s: %d items in %d chunks on %d workers in %.3f s", *counts)
+        seconds = monotonic() - begin
+        counts = engine.name, state.read, state.sent, engine.workers, seconds, self._heard.short()
+        _log.debug("%s: %d items in %d chunks on %d workers in %.3f s%s", *counts)
 
     def _fill(self, result_waits: bool = False) -> None:
         """Send chunks until the window is full, the input ends or too much is piled up."""
@@ -216,6 +248,7 @@ class _Loop:
             if chunk.items:
                 self._send(chunk)
             if self._input.slow and (wait := self._state.patience()):
+                self._heard.turn("waiting")
                 with suppress(Empty):
                     self._take_in(self._queue.get(timeout=wait))
 
@@ -229,6 +262,7 @@ class _Loop:
 
     def _read(self, wanted: Read, result_waits: bool) -> Chunk:
         """Read the next chunk from the input, or less where its items are long in coming."""
+        self._heard.turn("reading")
         began = monotonic()
         hurry = (lambda: True) if result_waits else self._something_came
         items, over, error = self._input.read(wanted.size, wanted.seconds, hurry)
@@ -236,7 +270,8 @@ class _Loop:
 
     def _send(self, chunk: Chunk) -> None:
         """Submit a chunk, or the part of it that can travel."""
-        state, transport = self._state, self._transport
+        state, transport, heard = self._state, self._transport, self._heard
+        heard.turn("sending")
         began = perf_counter()
         try:
             call = transport.call(chunk, state.pace(chunk))
@@ -255,9 +290,11 @@ class _Loop:
 
         def done(out: Any) -> None:
             landed(chunk, monotonic() - sent)
+            heard.arrived(chunk)
             put((chunk, out))
 
         state.sending(chunk)
+        heard.sending(chunk)
         try:
             self._engine.submit(call, done)
         except Exception as error:
@@ -268,6 +305,7 @@ class _Loop:
 
     def _receive(self) -> None:
         """Wait for an outcome and take in all that are there."""
+        self._heard.turn("waiting")
         self._engine.flush()
         timeout, wait = self._options.timeout, WATCH
         if timeout is not None:
@@ -286,6 +324,7 @@ class _Loop:
 
     def _take_in(self, came: tuple[Chunk, Any] | None) -> None:
         """Settle an outcome, and all others that are there."""
+        self._heard.turn("taking")
         while came is not None:
             began = perf_counter()
             self._outcomes.settle(*came)

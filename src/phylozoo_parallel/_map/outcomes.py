@@ -15,6 +15,7 @@ from typing import Any
 
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines.base import Engine, WorkersLost
+from phylozoo_parallel._listener import Listener
 from phylozoo_parallel._map.results import rebuilt
 from phylozoo_parallel._map.state import State
 from phylozoo_parallel._shipping.board import Progress
@@ -33,18 +34,22 @@ class Outcomes:
     engine : Engine
     transport : Transport
     state : State
+    heard : Listener
+        Told what came, too.
     """
 
-    def __init__(self, engine: Engine, transport: Transport, state: State) -> None:
+    def __init__(self, engine: Engine, transport: Transport, state: State, heard: Listener) -> None:
         self._engine = engine
         self._transport = transport
         self._state = state
+        self._heard = heard
 
     def give_up(self, chunk: Chunk, progress: Progress) -> None:
         """End the map because an item of a chunk takes too long."""
         if self._engine.give_up(chunk, progress):
             return
         self._state.flying.remove(chunk)
+        self._heard.failed(chunk, "late")
         self._state.late(chunk, progress)
         failures = [it for it in chunk.failures if it.item < chunk.first + progress.done]
         self._accept(chunk, chunk.results[: progress.done], progress.done, failures)
@@ -56,13 +61,15 @@ class Outcomes:
             return
         state.flying.remove(chunk)
         try:
-            *came, heard = self._engine.outcome(out)
+            *came, told_besides, times = self._engine.outcome(out)
         except WorkersLost as loss:
             chunk.close()
+            self._heard.failed(chunk, "lost")
             state.lost(chunk, loss)
             return
         except Exception as error:  # of a scheduler, which knows nothing of items
             chunk.close()
+            self._heard.failed(chunk, "failed")
             if len(chunk.items) > 1 and self._state.options.return_exceptions:
                 state.singles(chunk.first, chunk.items)
                 return
@@ -71,7 +78,8 @@ class Outcomes:
             state.fail(chunk.first, error)
             return
         self._book(chunk, *came)
-        told.deliver(heard)
+        self._heard.came(chunk, came[1], came[2][0], times)
+        told.deliver(told_besides)
 
     def _book(
         self,

@@ -18,9 +18,15 @@ class Results(chain[Any]):
     """The results of a map, one by one: flattened in C from the lists of its chunks."""
 
     _chunks: _Chunks
+    _how_far: Callable[[], str]
 
     @classmethod
-    def of(cls, chunks: Generator[list[Any], None, None], stop: Callable[[], None]) -> Results:
+    def of(
+        cls,
+        chunks: Generator[list[Any], None, None],
+        stop: Callable[[], None],
+        how_far: Callable[[], str],
+    ) -> Results:
         """
         Return the results in the lists of a generator.
 
@@ -29,10 +35,12 @@ class Results(chain[Any]):
         chunks : Generator of list
         stop : callable
             Has the generator end soon, when it runs in another thread.
+        how_far : callable
+            Tells how many items are done.
         """
         steps = _Chunks(chunks, stop)
         results: Any = cls.from_iterable(steps)
-        results._chunks = steps
+        results._chunks, results._how_far = steps, how_far
         return results  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -43,6 +51,9 @@ class Results(chain[Any]):
         """
         self._chunks.close()
         deque(self, maxlen=0)  # what is left of the latest chunk
+
+    def __repr__(self) -> str:
+        return f"<results: {self._how_far()}>"
 
 
 class _Chunks:

@@ -69,10 +69,18 @@ class State:
         Chunks to keep in flight.
     measured : Measured
         By an earlier map of the function.
+    timed : bool
+        Whether workers take the times of chunks.
     """
 
     def __init__(
-        self, options: Options, total: int | None, workers: int, window: int, measured: Measured
+        self,
+        options: Options,
+        total: int | None,
+        workers: int,
+        window: int,
+        measured: Measured,
+        timed: bool = False,
     ) -> None:
         self.options = options
         self.workers = workers
@@ -83,8 +91,9 @@ class State:
         self.done = 0  # items that have a result, or an error in its place
         self.exhausted = False  # no more items are wanted of the input
         self.flying: set[Chunk] = set()
-        self._total = total
+        self.total = total
         self._window = window
+        self._timed = timed
         self._place = 0  # chunks whose size was chosen, which go out in rounds of one a worker
         self._round = 0  # items that were left when the latest round began
         self._next = 0  # index of the next result to hand out
@@ -123,7 +132,7 @@ class State:
         if not self.options.chunksize:
             budget = chunking.budget(self.measured, len(chunk.items))
         stride = STRIDE if self.options.timeout is None else 1
-        return Pace(budget, stride, self.options.return_exceptions)
+        return Pace(budget, stride, self.options.return_exceptions, self._timed)
 
     def ready(self) -> bool:
         """Tell whether there is something to hand out next."""
@@ -262,9 +271,9 @@ class State:
         """Choose the size of the next chunk, with so many items waiting besides the input."""
         if self.options.chunksize:
             return self.options.chunksize
-        if self._total is None:
+        if self.total is None:
             return chunking.chunk_size(self.measured, None, self.workers)
-        left = max(self._total - self.read, 0) + waiting
+        left = max(self.total - self.read, 0) + waiting
         if waiting:  # what came back is cut anew, whatever its round was
             return chunking.chunk_size(self.measured, left, self.workers)
         place = self._place % self.workers

@@ -22,9 +22,12 @@ class Transport(ABC):
     ----------
     watches : bool
         Whether :meth:`look` can tell how far a chunk is.
+    function : int
+        Bytes of the pickled function; 0 where it is not.
     """
 
     watches = False
+    function = 0
 
     @abstractmethod
     def call(self, chunk: Chunk, pace: Pace) -> Call:
@@ -43,6 +46,11 @@ class Transport(ABC):
     def look(self, chunk: Chunk) -> Progress | None:
         """Tell how far a chunk in flight is; None when no worker has begun with it."""
         return chunk.progress
+
+    def done(self, chunk: Chunk) -> int:
+        """Tell, in any thread, how many items of a chunk in flight have run, as far as is known."""
+        progress = self.look(chunk)
+        return progress.done if progress else 0
 
     @abstractmethod
     def accept(self, chunk: Chunk, results: Any, done: int) -> None:

@@ -68,6 +68,7 @@ class ToMachine(Transport):
             ) from error
         self._key = int.from_bytes(os.urandom(8), "big") | 1
         self._function, self._segment = self._pack(pieces, FUNCTION)
+        self.function = pickles.size(self._function)
         self._settings = _pickled(settings.taken())
         self._head: Head = self._key, None, None, self._settings
 

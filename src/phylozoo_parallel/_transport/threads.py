@@ -43,6 +43,10 @@ class InThread(Transport):
         # A context can be entered by one thread at a time.
         return self._context.copy().run, (run_in_thread, task, self._errors)
 
+    def done(self, chunk: Chunk) -> int:
+        """Tell, in any thread, how many items of a chunk in flight have run."""
+        return len(chunk.results)
+
     def accept(self, chunk: Chunk, results: list[Any], done: int) -> None:
         """Keep the results of a chunk; their size is a guess from the first of them."""
         chunk.results = results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 from phylozoo_parallel._shipping.memory import Name
@@ -41,10 +42,13 @@ def begin(
     with suppress(Exception):
         lifeline.hang_on(line)
         # While the caller does other things.
-        from phylozoo_parallel._worker import known, process  # noqa: F401
+        from phylozoo_parallel._worker import known, process
 
         # Or the caller went while this worker came, and there was nothing to hang on to.
         known.watch(caller if os.name == "posix" else os.getppid())
+        process.ready = perf_counter()
     load(modules)
     if initializer is not None:
         initializer(*initargs)
+    with suppress(Exception):  # it could not be imported
+        process.loaded = perf_counter()

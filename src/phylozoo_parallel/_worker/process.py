@@ -8,9 +8,12 @@ One chunk in a worker process: packed items in, packed results out.
 
 from __future__ import annotations
 
+import os
 import pickle
+import platform
 import re
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -29,6 +32,8 @@ from phylozoo_parallel._worker.run import (
     Outcome,
     Pace,
     Task,
+    Times,
+    cpu_seconds,
     describe,
     here,
     run,
@@ -38,6 +43,12 @@ from phylozoo_parallel.errors import line
 
 _NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
 """What pickle says of a module that is not the caller's."""
+
+ready: float | None = None
+"""When this worker process was up, where that is known."""
+
+loaded: float | None = None
+"""When it had loaded what it was told to load at its start."""
 
 Sent = tuple[int, tuple[Any, ...], Name | None, int | None]
 """
@@ -67,7 +78,8 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             message = f"the function could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, first, pickle.UnpicklingError(message), wrong)
         if not wanted(key, its.ticket):
-            return b"", 0, (0.0,), (), None
+            return b"", 0, (0.0,), (), None, None
+        knew = perf_counter()
         note(0, 0)
         try:
             chunk = pickles.unpack(items)
@@ -76,14 +88,28 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
         still = partial(wanted, key, its.ticket)
         task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
+        unpacked, cpu = perf_counter(), cpu_seconds(task.pace)
         with told.listening(caller is not None) as heard, settings.as_caller(callers):
-            ran = run(task)
+            ran, longest = run(task)
+        done, cpu = perf_counter(), cpu_seconds(task.pace, cpu)
         note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
         outcome = _packed(task, begin, ran, task.failures, reply)
-        return (*outcome[:4], told.pack(heard))
+        times = None
+        if task.pace.timed:
+            at = begin, knew, unpacked, done, perf_counter()
+            times = Times(_me(caller is None), ready, loaded, *at, *cpu, longest)
+        return (*outcome[:4], told.pack(heard), times)
     finally:
         settings.limits.leave()
         here.kind = None
+
+
+def _me(elsewhere: bool) -> str:
+    """Return what tells this worker from others: its process, and where there are more of them."""
+    machine = f"{platform.node()} " if elsewhere else ""
+    thread = threading.current_thread()
+    which = "" if thread is threading.main_thread() else f" {thread.name}"
+    return f"{machine}{os.getpid()}{which}"
 
 
 def _missing(wrong: BaseException) -> str:
@@ -141,7 +167,8 @@ def _packed(
             del results[found[0].item - task.first :]
             found, failures = found[:1], []
         return _packed(task, begin, ran, failures + found, reply)
-    return packed, len(results), (perf_counter() - begin, *ran), list(map(_carried, failures)), None
+    took = perf_counter() - begin, *ran
+    return packed, len(results), took, list(map(_carried, failures)), None, None
 
 
 def _unpicklable(task: Task) -> list[Failure]:
@@ -161,7 +188,7 @@ def _unpicklable(task: Task) -> list[Failure]:
 
 def _nothing(begin: float, index: int, error: Exception, shown: BaseException) -> Outcome:
     failure = describe(error, index, UNSEEN, shown)
-    return b"", 0, (perf_counter() - begin,), [_carried(failure)], None
+    return b"", 0, (perf_counter() - begin,), [_carried(failure)], None, None
 
 
 def _carried(failure: Failure) -> Failure:

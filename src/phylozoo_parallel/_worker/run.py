@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, starmap
-from time import perf_counter
+from time import perf_counter, process_time, thread_time
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._worker import settings
@@ -44,6 +44,28 @@ class Failure(NamedTuple):
     """The traceback in the worker."""
 
 
+class Times(NamedTuple):
+    """When a chunk was where in its worker, by the worker's `perf_counter`."""
+
+    worker: str
+    ready: float | None
+    """When the worker process was up; None where nobody knows."""
+    loaded: float | None
+    """When it had loaded what it was told to load before its first chunk."""
+    began: float
+    known: float
+    """When it had the function."""
+    unpacked: float
+    ran: float
+    ended: float
+    cpu: float
+    """Seconds on a core, of the thread that ran the items."""
+    cpu_all: float
+    """The same, of all threads of its process."""
+    longest: tuple[float, int, int]
+    """Of the longest item: seconds, index; and how many quick items after it are in these."""
+
+
 class Took(NamedTuple):
     """What a chunk took in its worker; a plain tuple on its way, for the pickler's sake."""
 
@@ -57,12 +79,12 @@ class Took(NamedTuple):
     """Of the seconds between, each divided by the items in it: the sum, for the spread."""
 
 
-Outcome = tuple[Any, int, tuple[float, ...], Sequence[Failure], bytes | None]
+Outcome = tuple[Any, int, tuple[float, ...], Sequence[Failure], bytes | None, Times | None]
 """
 What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
-list, packed in a process), how many they are, what they took (:class:`Took`), what failed, and
-what it told besides (:mod:`.told`). The last failure has no result where the chunk ended with it;
-otherwise None stands for the result of a failed item.
+list, packed in a process), how many they are, what they took (:class:`Took`), what failed, what
+it told besides (:mod:`.told`), and when it was where, for a profile. The last failure has no result
+where the chunk ended with it; otherwise None stands for the result of a failed item.
 """
 
 
@@ -75,6 +97,8 @@ class Pace(NamedTuple):
     """Most items that run between two looks at the clock."""
     keep_going: bool
     """Whether the items after a failed one run."""
+    timed: bool = False
+    """Whether the worker takes the times of the chunk."""
 
 
 class _Here(threading.local):
@@ -115,33 +139,45 @@ def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
     try:
         begin = perf_counter()
         if not task.wanted():
-            return [], 0, (0.0,), (), None
+            return [], 0, (0.0,), (), None, None
         settings.own_numbers(errors)
-        ran = run(task)
-        return task.results, len(task.results), (perf_counter() - begin, *ran), task.failures, None
+        cpu = cpu_seconds(task.pace)
+        ran, longest = run(task)
+        now, times = perf_counter(), None
+        if task.pace.timed:
+            name, used = threading.current_thread().name, cpu_seconds(task.pace, cpu)
+            times = Times(name, None, None, begin, begin, begin, now, now, *used, longest)
+        return task.results, len(task.results), (now - begin, *ran), task.failures, None, times
     finally:
         here.kind = None
 
 
-def run(task: Task) -> tuple[float, int, float]:
+def cpu_seconds(pace: Pace, since: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
+    """Return the seconds that this thread and its process used since then, where it is wanted."""
+    if not pace.timed:
+        return since
+    return thread_time() - since[0], process_time() - since[1]
+
+
+def run(task: Task) -> tuple[tuple[float, int, float], tuple[float, int, int]]:
     """
     Run items until one fails, the budget is spent or they are no longer wanted.
 
     Returns
     -------
-    tuple of float
-        Seconds, steps and squares of a :class:`Took`.
+    tuple
+        Seconds, steps and squares of a :class:`Took`, and the longest item of :class:`Times`.
     """
-    func, star, items, first, (budget, most, keep_going), results, failures, wanted, note = task
+    func, star, items, first, pace, results, failures, wanted, note = task
+    budget, most, keep_going, _ = pace
     calls: Iterator[Any] = (starmap if star else map)(func, items)
     append = results.append
     done, stride, took = 0, 1, QUICK
-    steps, squares = 0, 0.0
+    steps, squares, longest = 0, 0.0, (0.0, first, 0)
     now = begin = looked = perf_counter()
     while done < len(items):
         note(done, stride)
-        start = done
-        done = min(done + stride, len(items))
+        start, done = done, min(done + stride, len(items))
         try:
             if took < stride * TRIVIAL:
                 results.extend(islice(calls, stride))
@@ -160,12 +196,14 @@ def run(task: Task) -> tuple[float, int, float]:
         before, now = now, perf_counter()
         took = now - before
         steps, squares = steps + 1, squares + took * took / (done - start)
+        if took > longest[0]:
+            longest = took, first + start, done - start
         stride = min(2 * stride, most) if took < QUICK else 1
         if now - looked > QUICK:
             looked = now
             if (budget is not None and now - begin > budget) or not wanted():
                 break
-    return now - begin, steps, squares
+    return (now - begin, steps, squares), longest
 
 
 def describe(error: BaseException, index: int, item: Any, shown: Any = None) -> Failure:

@@ -1,0 +1,1 @@
+"""What a profile makes of what it heard: lanes, figures, advice, text, picture and trace."""

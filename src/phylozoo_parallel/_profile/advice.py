@@ -1,0 +1,273 @@
+"""
+What to do about a map, in one sentence, where something dominates.
+
+Each rule looks for one thing; it returns the share of the workers' time that it would explain,
+and what to do. The rule that explains most speaks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from statistics import median
+
+from phylozoo_parallel._profile.figures import Figures
+from phylozoo_parallel._profile.lanes import (
+    AGAIN,
+    CALLER,
+    COMPUTING,
+    INPUT,
+    READER,
+    SHIPPING,
+    STARTING,
+    TAIL,
+    UNPICKLING,
+)
+from phylozoo_parallel._profile.units import count, seconds, size
+
+DOMINATES = 0.25
+"""Of the workers' time; less is not worth a word."""
+
+SHORT = 0.05
+"""Seconds; a map that takes less is quick enough."""
+
+LARGE = 1e6
+"""Bytes of a function from which it may be what takes time."""
+
+TINY = 1e-3
+"""Seconds of an item that is small."""
+
+HEAVY = 3e4
+"""The same of an item or a result."""
+
+Said = tuple[float, str] | None
+RULES: list[Callable[[Figures], Said]] = []
+
+
+def advice(one: Figures) -> str | None:
+    """Return what to do about a map; None where nothing dominates."""
+    if one.wall < SHORT:
+        return None
+    said = [found for rule in RULES if (found := rule(one)) and found[0] >= DOMINATES]
+    return max(said)[1] if said else None
+
+
+def _rule(rule: Callable[[Figures], Said]) -> Callable[[Figures], Said]:
+    RULES.append(rule)
+    return rule
+
+
+@_rule
+def tiny(one: Figures) -> Said:
+    """Find items that take less than what it costs to send them."""
+    if one.backend == "sequential" or _heavy(one) or one.reached >= 1:
+        return None
+    each, cost = one.computing / one.items, break_even(one)
+    if each > TINY:
+        return None
+    others = "threads" if one.backend == "threading" else "processes"
+    return one.shares[SHIPPING] + one.shares[CALLER] + one.shares[UNPICKLING], (
+        f"the function takes {seconds(each)} for an item, and the map {seconds(cost)}: from about "
+        f"{seconds(cost)} an item on, {others} pay; do more work in an item, or use the "
+        "sequential backend"
+    )
+
+
+def _heavy(one: Figures) -> bool:
+    each = max(one.bytes_out, one.bytes_back) / max(one.items, 1)
+    return each >= HEAVY or one.function_bytes >= LARGE
+
+
+def break_even(one: Figures) -> float:
+    """Return what an item of the map took altogether: what it would have to take by itself."""
+    apart = one.shares[STARTING] + one.shares[TAIL]
+    return one.wall * (1 - apart) / max(one.items, 1)
+
+
+@_rule
+def captured(one: Figures) -> Said:
+    """Find a function that takes much memory with it."""
+    if one.function_bytes < LARGE:
+        return None
+    pickling = sum(it.end - it.begin for it in one.record.spells() if it.doing == "pickling")
+    unpickling = [run.known - run.begin for run in one.runs]
+    share = (pickling * len(one.lanes) + sum(unpickling)) / one.time
+    return share, (
+        f"the function captures {size(one.function_bytes)}, which took {seconds(pickling)} to "
+        f"pickle and {seconds(max(unpickling, default=0.0))} to unpickle in each worker: hand "
+        "over only what it needs, or have it read that from a file itself"
+    )
+
+
+@_rule
+def large_results(one: Figures) -> Said:
+    """Find results that take long to come back."""
+    each = one.bytes_back / max(one.items, 1)
+    if each < HEAVY or one.bytes_back < one.bytes_out:
+        return None
+    return one.shares[SHIPPING] + one.shares[CALLER], (
+        f"results of {size(each)} each take their time to come back: return less, or save them "
+        "in the worker and return the file's name"
+    )
+
+
+@_rule
+def large_items(one: Figures) -> Said:
+    """Find items that take long to send."""
+    each = one.bytes_out / max(one.items, 1)
+    if each < HEAVY or one.bytes_out < one.bytes_back:
+        return None
+    return one.shares[SHIPPING] + one.shares[CALLER] + one.shares[UNPICKLING], (
+        f"items of {size(each)} each take their time to send: hand over file names, and read the "
+        "files in the function"
+    )
+
+
+@_rule
+def input_bound(one: Figures) -> Said:
+    """Find an input that does not come fast enough."""
+    if one.backend == "sequential" and one.shares[INPUT] < 0.5:
+        return None
+    return one.shares[INPUT], (
+        "the workers waited for the input: have the iterable do less, and move what it does for "
+        "an item into the function"
+    )
+
+
+@_rule
+def reader_bound(one: Figures) -> Said:
+    """Find a loop over the results that takes longer than the work."""
+    if one.backend == "sequential":
+        return None
+    return one.shares[READER], (
+        "the workers waited for the loop over the results: move what it does with a result into "
+        "the function"
+    )
+
+
+@_rule
+def caller_bound(one: Figures) -> Said:
+    """Find chunks of one item, by the user's wish, that keep the caller busy."""
+    if one.backend == "sequential" or one.shares[CALLER] < 0.1 or _heavy(one):
+        return None
+    return one.shares[CALLER] + one.shares[SHIPPING] - 0.01, (
+        f"the caller cannot send and take in chunks fast enough for "
+        f"{count(one.workers, 'worker')}: leave chunksize to the library, or take fewer workers"
+    )
+
+
+@_rule
+def starting(one: Figures) -> Said:
+    """Find workers that had to start."""
+    times = [run.ready - one.record.begin for run in one.runs if run.ready is not None]
+    took = max(times, default=0.0)
+    took = took if took > 0 else one.shares[STARTING] * one.wall
+    start = f"starting the workers took {seconds(took)}"
+    if one.computing < took:
+        return one.shares[STARTING] + one.shares[UNPICKLING], (
+            f"{start}, and the work itself takes less, {seconds(one.computing)} on one core: use "
+            "the sequential backend for so little, or make one map of many"
+        )
+    return one.shares[STARTING], f"{start}; they stay up, and the next maps do without"
+
+
+@_rule
+def warming_up(one: Figures) -> Said:
+    """Find a function that compiles or loads something when a worker calls it first."""
+    firsts, others = {}, []
+    for run in one.runs:
+        if run.row.times is None:
+            continue
+        longest, index, many = run.row.times.longest
+        if run.worker not in firsts:
+            firsts[run.worker] = longest if index == run.row.first and many == 1 else 0.0
+        else:
+            others.append((run.ran - run.unpacked) / max(run.row.done, 1))
+    usual = median(others) if others else 0.0
+    slow = [took for took in firsts.values() if took > 10 * usual and took > 0.1]
+    if not others or len(slow) < max(len(firsts), 2):
+        return None
+    return sum(slow) / one.time, (
+        f"the first item took {seconds(max(slow))} in each worker, and others {seconds(usual)}: "
+        "the function compiles or loads something there; numba keeps what it compiled with "
+        "cache=True, and the next maps find it loaded"
+    )
+
+
+@_rule
+def importing(one: Figures) -> Said:
+    """Find a function whose module takes long to load."""
+    if one.function_bytes >= LARGE:
+        return None
+    took = [run.known - run.begin for run in one.runs]
+    begin = one.record.begin
+    started = {run.worker: (run.ready or begin, run.loaded or begin) for run in one.runs}
+    took += [max(loaded - max(ready, begin), 0.0) for ready, loaded in started.values()]
+    share = sum(took) / one.time
+    return share, (
+        f"importing what the function needs took {seconds(max(took, default=0.0))} in each worker; "
+        "they stay up, and the next maps do without"
+    )
+
+
+@_rule
+def uneven(one: Figures) -> Said:
+    """Find workers that had nothing left to do while others still ran."""
+    took, index, many = one.longest
+    idle = one.shares[TAIL]
+    if one.items < one.workers:
+        many_workers = count(one.workers, "worker")
+        return idle, f"{count(one.items, 'item')} cannot keep {many_workers} busy: cut them smaller"
+    if took >= 0.4 * one.wall and many == 1:
+        return idle, (
+            f"item {index} took {seconds(took)} of the {seconds(one.wall)}, and no other worker "
+            "can help with it: cut it in two, or let long items come first"
+        )
+    return idle, (
+        "workers were idle while others ran the last items: let long items come first, and leave "
+        "chunksize to the library"
+    )
+
+
+@_rule
+def one_lock(one: Figures) -> Said:
+    """Find threads that take turns with the interpreter's lock."""
+    free = not getattr(sys, "_is_gil_enabled", lambda: True)()
+    if free or one.backend != "threading" or one.reached < 1.5:
+        return None
+    cores = sum(run.row.times.cpu for run in one.runs if run.row.times) / one.wall
+    if not 0.6 <= cores <= 1.3:  # they waited for something else, or do run at the same time
+        return None
+    return one.shares[COMPUTING] * (1 - cores / one.reached), (
+        f"all threads were busy, and together they used {cores:.1f} cores: they take turns with "
+        "the interpreter's lock (GIL); use processes"
+    )
+
+
+@_rule
+def many_threads(one: Figures) -> Said:
+    """Find workers that start threads of their own, more than there are cores."""
+    import joblib
+
+    times = [run.row.times for run in one.runs if run.row.times]
+    used, all_used = sum(it.cpu for it in times), sum(it.cpu_all for it in times)
+    if one.backend == "threading":
+        all_used = one.record.cpu
+    cores = joblib.cpu_count()
+    threads = all_used / used if used else 0.0
+    busy = one.backend != "sequential" and not one.running and all_used > 0.1 * one.computing
+    if not busy or threads < 1.5 or one.workers * threads < 1.2 * cores:
+        return None
+    return one.shares[COMPUTING], (
+        f"each worker keeps about {threads:.0f} threads busy (BLAS or OpenMP), too many for "
+        f"{count(cores, 'core')}: allow one a worker, with threadpoolctl or inner_max_num_threads"
+    )
+
+
+@_rule
+def died(one: Figures) -> Said:
+    """Find workers that died."""
+    return one.shares[AGAIN], (
+        f"{count(one.losses, 'chunk')} ran again because worker processes died: the log says of "
+        "what; often the memory is short, and fewer workers help"
+    )

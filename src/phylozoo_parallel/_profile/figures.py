@@ -1,0 +1,87 @@
+"""The figures of one map, from its lanes: what it did, how fast, and where the rest went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phylozoo_parallel._profile.lanes import Lane, Run, clocks, lanes, runs, shares
+from phylozoo_parallel._profile.recorder import Recorder
+
+BACKENDS = {"": "sequential", "threads": "threading", "processes": "multiprocessing"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What became of one map; times are in seconds."""
+
+    function: str
+    backend: str
+    engine: str
+    workers: int
+    items: int
+    chunks: int
+    wall: float
+    computing: float
+    """Of all workers together, in the function."""
+    reached: float
+    """Speed-up: how many workers the function kept busy on average."""
+    most: float
+    """The speed-up that these workers and these items allowed."""
+    shares: dict[str, float]
+    """Of the workers' time; they add up to 1."""
+    longest: tuple[float, int, int]
+    """Of the longest item: seconds, index; and how many items may be in these."""
+    function_bytes: int
+    bytes_out: int
+    """Of the items, without the function."""
+    bytes_back: int
+    losses: int
+    """Chunks whose worker died."""
+    running: bool
+    """Whether the map had not ended by then."""
+    clock_within: float | None
+    """What the workers' times may be wrong by; None where they have the caller's clock."""
+    record: Recorder
+    runs: list[Run]
+    lanes: list[Lane]
+
+    @property
+    def time(self) -> float:
+        """The workers' time altogether, of which the shares are."""
+        return self.wall * max(len(self.lanes), 1)
+
+
+def figures(record: Recorder) -> Figures:
+    """Return the figures of a map."""
+    rows = list(record.rows)
+    all_lanes, found = lanes(record), clocks(rows)
+    ran = runs(rows, found)
+    wall = max((lane.segments[-1].end for lane in all_lanes if lane.segments), default=0.0)
+    wall = max(wall - record.begin, 1e-9)
+    by_state = shares(all_lanes)
+    computing = by_state["computing"] * wall * len(all_lanes)
+    longest = max((row.times.longest for row in rows if row.times), default=(0.0, 0, 0))
+    other_clocks = [clock.within for clock in found.values() if clock.ahead]
+    return Figures(
+        function=record.function,
+        backend=BACKENDS[record.kind],
+        engine=record.engine,
+        workers=record.workers,
+        items=max((row.first + row.items for row in rows), default=0),
+        chunks=len(rows),
+        wall=wall,
+        computing=computing,
+        reached=computing / wall,
+        most=computing / max(computing / record.workers, longest[0], 1e-9),
+        shares=by_state,
+        longest=longest,
+        function_bytes=record.function_bytes,
+        bytes_out=sum(row.out for row in rows),
+        bytes_back=sum(row.back for row in rows),
+        losses=sum(row.end == "lost" and row.pid is not None for row in rows),
+        running=record.end is None,
+        clock_within=max(other_clocks, default=None),
+        record=record,
+        runs=ran,
+        lanes=all_lanes,
+    )

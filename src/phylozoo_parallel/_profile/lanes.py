@@ -1,0 +1,254 @@
+"""
+A lane for each worker: what it did, and what it waited for, from a map's begin to its end.
+
+::
+
+    rows, the caller's spells ──► lanes(): for each worker, segments without a hole ──► shares
+
+A chunk tells when it was where. Between two chunks of a worker, what held up the second one
+counts: the worker was not there yet; the first one's results, or the second one itself, were on
+their way; or the caller did something else.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from phylozoo_parallel._listener import Doing
+from phylozoo_parallel._profile.recorder import IN_PLACE, Recorder, Row, Spell
+from phylozoo_parallel._worker.run import Times
+
+COMPUTING = "computing"
+STARTING = "starting workers"
+UNPICKLING = "importing and unpickling"
+SHIPPING = "pickling and shipping"
+INPUT = "waiting for input"
+READER = "waiting for the reader"
+CALLER = "waiting for the caller"
+TAIL = "idle at the tail"
+AGAIN = "run again after a death"
+OTHER = "other"
+STATES = (COMPUTING, STARTING, UNPICKLING, SHIPPING, INPUT, READER, CALLER, TAIL, AGAIN, OTHER)
+
+_MEANWHILE: dict[Doing, str] = {
+    "opening": STARTING,
+    "pickling": SHIPPING,
+    "reading": INPUT,
+    "sending": CALLER,
+    "taking": CALLER,
+    "away": READER,
+    "waiting": OTHER,
+    "computing": COMPUTING,
+}
+"""What an idle worker waits for while the caller does something."""
+
+_AT_LAST = {**_MEANWHILE, "waiting": SHIPPING, "taking": SHIPPING}
+"""The same, once all items have run."""
+
+
+class Segment(NamedTuple):
+    """Some time of a worker's."""
+
+    state: str
+    begin: float
+    end: float
+    row: Row | None = None
+
+
+@dataclass
+class Lane:
+    """A worker, or one after the other where they died."""
+
+    worker: str = ""
+    segments: list[Segment] = field(default_factory=list)
+
+
+class Run(NamedTuple):
+    """A chunk in its worker, by the caller's clock."""
+
+    worker: str
+    begin: float
+    known: float
+    unpacked: float
+    ran: float
+    end: float
+    ready: float | None
+    loaded: float | None
+    row: Row
+
+
+class Clock(NamedTuple):
+    """Of a worker, against the caller's."""
+
+    ahead: float
+    """Seconds."""
+    within: float
+    """Seconds that this may be wrong by; 0 where both are the same clock."""
+
+
+def clocks(rows: Sequence[Row]) -> dict[str, Clock]:
+    """
+    Compare the workers' clocks with the caller's.
+
+    A chunk begins after it was sent, and ends before it arrives. Where a worker's own times hold
+    to that they are taken as they are; else its clock is another one, and is set so that they do,
+    in the middle of what the quickest ways there and back leave open.
+    """
+    least: dict[str, float] = defaultdict(lambda: -float("inf"))
+    most: dict[str, float] = defaultdict(lambda: float("inf"))
+    for row in rows:
+        if row.times is not None and row.arrived is not None:
+            worker = row.times.worker
+            least[worker] = max(least[worker], row.times.ended - row.arrived)
+            most[worker] = min(most[worker], row.times.began - row.sent)
+    found = {}
+    for worker in least:
+        low, high = least[worker], most[worker]
+        same = low <= 0 <= high
+        found[worker] = Clock(0, 0) if same else Clock((low + high) / 2, abs(high - low) / 2)
+    return found
+
+
+def runs(rows: Sequence[Row], found: dict[str, Clock]) -> list[Run]:
+    """Return the chunks that ran, in the order in which they began, by the caller's clock."""
+    ran = []
+    latest: dict[str, float] = {}
+    for row in rows:
+        if row.times is not None:
+            run = _run(row, row.times, found[row.times.worker].ahead)
+            latest[run.worker] = max(latest.get(run.worker, run.end), run.end)
+            ran.append(run)
+    for row in rows:
+        if row.end in ("lost", "late") and row.pid is not None and row.arrived is not None:
+            worker = str(row.pid) if row.pid else "lost"
+            begin = min(max(row.sent, latest.get(worker, row.sent)), row.arrived)
+            ran.append(Run(worker, begin, begin, begin, begin, row.arrived, None, None, row))
+    return sorted(ran, key=lambda run: run.begin)
+
+
+def _run(row: Row, at: Times, ahead: float) -> Run:
+    ready = None if at.ready is None else at.ready - ahead
+    loaded = None if at.loaded is None else at.loaded - ahead
+    known, unpacked = at.known - ahead, at.unpacked - ahead
+    ran, ended = at.ran - ahead, at.ended - ahead
+    return Run(at.worker, at.began - ahead, known, unpacked, ran, ended, ready, loaded, row)
+
+
+def lanes(record: Recorder) -> list[Lane]:
+    """Return a map's lanes; each is full from its begin to its end."""
+    spells = record.spells()
+    begin, end = record.begin, spells[-1].end if spells else record.begin
+    if record.engine == IN_PLACE:
+        whole = [Segment(_MEANWHILE[it.doing], it.begin, it.end) for it in spells]
+        return [Lane("caller", whole)]
+    found = runs(record.rows, clocks(record.rows))
+    painter = _Painter(spells, record.rows, found, begin, end)
+    slots = _slots(found, record.workers)
+    return [Lane(_names(slot), painter.paint(slot)) for slot in slots]
+
+
+def shares(all_lanes: Sequence[Lane]) -> dict[str, float]:
+    """Return the share of the workers' time that each state took; they add up to 1."""
+    spent = dict.fromkeys(STATES, 0.0)
+    for lane in all_lanes:
+        for segment in lane.segments:
+            spent[segment.state] += segment.end - segment.begin
+    total = sum(spent.values())
+    if not total:
+        return {**spent, OTHER: 1.0}
+    return {state: seconds / total for state, seconds in spent.items()}
+
+
+def _names(slot: Sequence[Run]) -> str:
+    return ", ".join(dict.fromkeys(run.worker for run in slot))
+
+
+def _slots(found: Sequence[Run], workers: int) -> list[list[Run]]:
+    """Share runs out to lanes: one a worker, and where one died the next takes its lane."""
+    slots: list[list[Run]] = [[] for _ in range(workers)]
+    own: dict[str, list[Run]] = {}
+    for run in found:
+        slot = own.get(run.worker)
+        if slot is None or slot[-1].end > run.begin:
+            unused = [it for it in slots if not it]
+            free = [it for it in slots if it and it[-1].end <= run.begin]
+            free.sort(key=lambda it: (it[-1].row.end != "lost", it[-1].end))
+            slot = next(iter((unused + free)[:1]), None)
+        if slot is None:
+            slots.append(slot := [])
+        slot.append(run)
+        own[run.worker] = slot
+    return slots
+
+
+class _Painter:
+    """Fills lanes."""
+
+    def __init__(
+        self,
+        spells: Sequence[Spell],
+        rows: Sequence[Row],
+        found: Sequence[Run],
+        begin: float,
+        end: float,
+    ) -> None:
+        self._spells = spells
+        self._begins = [spell.begin for spell in spells]
+        self._begin, self._end = begin, end
+        self._last_sent = max((row.sent for row in rows), default=begin)
+        self._last_end = max((run.end for run in found), default=begin)
+        ready = [run.ready for run in found if run.ready is not None and run.ready > begin]
+        self._all_up = max(ready, default=begin)
+        self._out: list[Segment] = []
+        self._at = begin
+
+    def paint(self, slot: Sequence[Run]) -> list[Segment]:
+        self._out, self._at = [], self._begin
+        before: Run | None = None
+        met: set[str] = set()
+        for run in slot:
+            if run.worker not in met and run.ready is not None:
+                self._upto(run.ready, STARTING, limit=run.begin)
+                self._upto(run.loaded or run.ready, UNPICKLING, limit=run.begin)
+            met.add(run.worker)
+            self._wait(before, min(run.row.packing, run.begin), _MEANWHILE)
+            self._upto(run.begin, SHIPPING)
+            self._run(run)
+            before = run
+        if not slot:
+            self._upto(self._all_up, STARTING)
+        self._wait(before, self._last_sent, _MEANWHILE)
+        self._upto(self._last_end, TAIL)
+        self._wait(None, self._end, _AT_LAST)
+        return self._out
+
+    def _run(self, run: Run) -> None:
+        if run.row.end in ("lost", "late"):
+            self._upto(run.end, AGAIN if run.row.end == "lost" else COMPUTING, run.row)
+            return
+        self._upto(run.unpacked, UNPICKLING, run.row)
+        self._upto(run.ran, COMPUTING, run.row)
+        self._upto(run.end, SHIPPING, run.row)
+
+    def _wait(self, before: Run | None, until: float, meaning: dict[Doing, str]) -> None:
+        """Fill with what the caller did until then, once it had the results of the run before."""
+        if before is not None and before.row.arrived is not None:
+            self._upto(before.row.arrived, SHIPPING, limit=until)
+        until = min(until, self._end)
+        number = max(bisect_right(self._begins, self._at) - 1, 0)
+        for spell in self._spells[number:]:
+            if spell.begin >= until:
+                break
+            self._upto(spell.end, meaning[spell.doing], limit=until)
+
+    def _upto(
+        self, end: float, state: str, row: Row | None = None, limit: float = float("inf")
+    ) -> None:
+        end = min(end, limit, self._end)
+        if end > self._at:
+            self._out.append(Segment(state, self._at, end, row))
+            self._at = end

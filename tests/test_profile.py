@@ -1,0 +1,407 @@
+"""What a profile tells of maps: it adds up, lines up, and advises where something dominates."""
+
+import hashlib
+import json
+import os
+import threading
+import time
+
+import pytest
+
+import phylozoo_parallel
+from phylozoo_parallel import MultiprocessingExecutor, SequentialExecutor, ThreadingExecutor
+from phylozoo_parallel._loky.start import current
+from phylozoo_parallel._profile.advice import advice
+from phylozoo_parallel._profile.figures import figures
+from phylozoo_parallel._profile.lanes import clocks, runs
+from phylozoo_parallel._profile.units import percents
+
+
+def nap(seconds):
+    time.sleep(seconds)
+
+
+def profiled(executor, func, items, **given):
+    """Return the figures of one map."""
+    with phylozoo_parallel.profile() as run:
+        list(executor.map(func, items, **given))
+    (one,) = run.maps
+    return one
+
+
+def advised(*given, **options):
+    """Return the advice on one map."""
+    with phylozoo_parallel.profile() as run:
+        executor, func, items = given
+        list(executor.map(func, items, **options))
+    (one,) = run.to_dict()["maps"]
+    return one["advice"] or "", str(run)
+
+
+def test_shares_add_up_and_lanes_have_no_holes(executor):
+    one = profiled(executor, nap, [0.01] * 12, chunksize=3)
+    assert one.items == 12
+    assert one.function == "nap"
+    assert one.backend == {"": "sequential"}.get(executor._kind, one.backend)
+    assert sum(one.shares.values()) == pytest.approx(1)
+    assert one.shares["computing"] * one.time == pytest.approx(one.computing)
+    assert one.computing >= 12 * 0.01
+    assert 0 < one.reached <= one.most <= one.workers == executor.n_jobs
+    for lane in one.lanes:
+        edges = [edge for segment in lane.segments for edge in segment[1:3]]
+        assert edges[1:-1:2] == pytest.approx(edges[2:-1:2])
+        assert edges == sorted(edges)
+        assert edges[0] == one.record.begin
+        assert edges[-1] == pytest.approx(one.record.begin + one.wall)
+
+
+def test_chunks_are_rows(workers):
+    with phylozoo_parallel.profile() as run:
+        list(workers.map(str, range(10), chunksize=4))
+    (one,) = json.loads(json.dumps(run.to_dict()))["maps"]
+    rows = one["rows"]
+    assert [(row["first"], row["items"], row["end"]) for row in rows] == [
+        (0, 4, "done"),
+        (4, 4, "done"),
+        (8, 2, "done"),
+    ]
+    for row in rows:
+        names = "packing", "sent", "began", "unpacked", "ran", "packed", "arrived", "settled"
+        at = [row[name] for name in names]
+        assert at == sorted(at)  # one clock
+        assert (row["bytes_out"] > 0) is (workers._kind == "processes")
+
+
+def test_a_frame_has_a_row_for_each_chunk(threads):
+    pytest.importorskip("pandas")
+    with phylozoo_parallel.profile() as run:
+        list(threads.map(str, range(10), chunksize=4))
+        list(threads.map(str, range(10), chunksize=5))
+    assert list(run.to_frame()["map"]) == [1, 1, 1, 2, 2]
+
+
+def test_the_text_says_it_in_per_cent_that_add_up(workers):
+    with phylozoo_parallel.profile() as run:
+        list(workers.map(nap, [0.01] * 6))
+    text = str(run)
+    shares = [float(line.split(" %")[0]) for line in text.splitlines() if " % " in line]
+    assert round(sum(shares), 6) == 100
+    assert "nap" in text
+    assert "speed-up" in text
+    assert sum(percents(dict.fromkeys("abc", 1 / 3)).values()) == pytest.approx(100)
+
+
+def test_all_maps_that_start_inside(threads, sequential):
+    """Also in other threads, also where they end later; not those that start outside."""
+    before = threads.map(str, range(4))
+    with phylozoo_parallel.profile() as run, phylozoo_parallel.profile() as inner:
+        other = threading.Thread(target=lambda: list(sequential.map(str, range(3))))
+        other.start()
+        other.join()
+        late = threads.map(str, range(5))
+        list(before)
+    after = threads.map(str, range(6))
+    assert [one.running for one in run.maps] == [False, True]
+    assert "so far" in str(run)
+    assert list(late) == [str(item) for item in range(5)]
+    list(after)
+    assert [one.items for one in run.maps] == [one.items for one in inner.maps] == [3, 5]
+    assert not any(one.running for one in run.maps)
+
+
+def test_nothing_to_tell():
+    with phylozoo_parallel.profile() as run:
+        pass
+    assert str(run) == "no map was started"
+    assert run.to_dict() == {"maps": []}
+
+
+def test_results_errors_and_stops_stay_as_they_are(executor):
+    with phylozoo_parallel.profile() as run:
+        assert list(executor.starmap(pow, [(2, 3), (3, 2)])) == [8, 9]
+        with pytest.raises(ZeroDivisionError):
+            list(executor.map(lambda item: 1 // item, [1, 0]))
+        results = executor.map(str, iter(range(10**9)))
+        assert next(results) == "0"
+        results.close()
+    assert len(run.maps) == 3
+    assert not any(one.running for one in run.maps)
+    for one in run.maps:
+        assert sum(one.shares.values()) == pytest.approx(1)
+
+
+def test_clocks_of_other_machines_are_set_by_the_round_trip(processes):
+    one = profiled(processes, nap, [0.01] * 8, chunksize=1)
+    rows = one.record.rows
+    assert all(clock.ahead == 0 for clock in clocks(rows).values())
+    for row in rows:
+        moved = {name: getattr(row.times, name) + 1000 for name in row.times._fields[3:8]}
+        row.times = row.times._replace(ready=None, loaded=None, **moved)
+    found = clocks(rows)
+    truth = {run.row.first: run for run in one.runs}
+    for after in runs(rows, found):
+        before = truth[after.row.first]
+        within = found[after.worker].within
+        assert abs(before.begin - after.begin) <= within + 1e-6
+        assert within < 1
+    with phylozoo_parallel.profile() as run:
+        pass
+    run._records.append(one.record)
+    assert "by the round trip" in str(run)
+
+
+def test_a_trace_is_valid(workers, tmp_path):
+    """By the rules of the Trace Event Format for the two kinds of events in it."""
+    with phylozoo_parallel.profile() as run:
+        list(workers.map(nap, [0.01] * 8))
+        list(workers.map(str, range(100)))
+    run.to_trace(tmp_path / "trace.json")
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    assert trace["displayTimeUnit"] in ("ms", "ns")
+    named, last = set(), {}
+    for event in trace["traceEvents"]:
+        where = event["pid"], event["tid"]
+        assert all(type(number) is int for number in where)
+        assert isinstance(event["args"], dict)
+        if event["ph"] == "M":
+            assert event["name"] in ("process_name", "thread_name")
+            assert isinstance(event["args"]["name"], str)
+            named |= {where} if event["name"] == "thread_name" else set()
+            continue
+        assert event["ph"] == "X"
+        assert isinstance(event["name"], str)
+        assert isinstance(event["cat"], str)
+        assert event["ts"] >= 0 <= event["dur"]
+        assert where in named
+        assert event["ts"] >= last.get(where, 0) - 0.01  # bars of a thread nest or follow
+        last[where] = event["ts"] + event["dur"]
+    assert len(last) == 2 * 3  # the caller and two workers, in two maps
+
+
+def test_a_worker_that_dies(tmp_path):
+    there = tmp_path / "there"
+
+    def fall(item):
+        time.sleep(0.4 if item == 0 else 0.01)
+        if item == 0 and not there.exists():
+            there.touch()
+            os._exit(3)
+
+    with phylozoo_parallel.profile() as run:
+        list(MultiprocessingExecutor(2).map(fall, range(4)))
+    (one,) = run.maps
+    assert "run again after a death" in str(run)
+    assert one.losses >= 1
+    assert one.shares["run again after a death"] * one.time >= 0.3
+    assert sum(one.shares.values()) == pytest.approx(1)
+
+
+# Advice: for each, a workload that deserves it.
+
+
+def stop_workers():
+    if current() is not None:
+        current().shutdown(wait=True)
+
+
+class SlowToPickle:
+    def __reduce__(self):
+        time.sleep(0.02)
+        return SlowToPickle, ()
+
+
+def slow_input():
+    for _ in range(8):
+        time.sleep(0.05)
+        yield 0.001
+
+
+def loads_first():
+    loaded = []
+
+    def work(seconds):
+        if not loaded:
+            time.sleep(0.5)
+            loaded.append(True)
+        time.sleep(seconds)
+
+    return work
+
+
+def captures():
+    held = os.urandom(60_000_000)
+    return lambda item: len(held)
+
+
+PROCESSES = MultiprocessingExecutor(2)
+WORKLOADS = {
+    "tiny": (lambda: (PROCESSES, len, ["x" * 20] * 400_000), "from about"),
+    "captured": (lambda: (PROCESSES, captures(), range(4)), "the function captures 60 MB"),
+    "results": (
+        lambda: (PROCESSES, lambda item: bytearray(8_000_000), range(24)),
+        "results of 8 MB each",
+    ),
+    "items": (
+        lambda: (PROCESSES, len, [bytearray(8_000_000)] * 24),
+        "items of 8 MB each",
+    ),
+    "input": (lambda: (PROCESSES, nap, slow_input()), "waited for the input"),
+    "one long item": (lambda: (PROCESSES, nap, [0.02] * 6 + [1.0]), "item 6 took"),
+    "too few items": (lambda: (PROCESSES, nap, [0.5]), "1 item cannot keep 2 workers busy"),
+    "loads": (lambda: (PROCESSES, loads_first(), [0.01] * 12), "the first item took"),
+    "caller": (
+        lambda: (
+            MultiprocessingExecutor(4),
+            lambda item: time.sleep(0.05),
+            [SlowToPickle() for _ in range(30)],
+        ),
+        "the caller cannot send",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_advice(name):
+    make, words = WORKLOADS[name]
+    executor = make()[0]
+    list(executor.map(nap, [0.05] * 4, chunksize=1))  # the workers are up
+    said = [advised(*make())]
+    while words not in said[-1][0] and len(said) < 3:  # others may take the cores meanwhile
+        said.append(advised(*make()))
+    assert words in said[-1][0], said[-1][1]
+
+
+def test_advice_on_a_slow_reader(processes):
+    list(processes.map(nap, [0.05] * 4))
+    with phylozoo_parallel.profile() as run:
+        for _ in processes.map(nap, [0.001] * 10, chunksize=1):
+            time.sleep(0.03)
+    assert "waited for the loop over the results" in run.to_dict()["maps"][0]["advice"]
+
+
+def test_advice_on_workers_that_start_for_little():
+    stop_workers()
+    said, text = advised(MultiprocessingExecutor(2), nap, [0.001] * 4)
+    assert "starting the workers took" in said, text
+    assert "use the sequential backend" in said, text
+
+
+def test_advice_on_imports(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text("import os\ndef double(item): return 2 * item\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import slow_to_import
+
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\ntime.sleep(0.7)\ndef double(item): time.sleep(0.01); return 2 * item\n"
+    )
+    list(PROCESSES.map(nap, [0.05] * 4, chunksize=1))
+    said, text = advised(PROCESSES, slow_to_import.double, range(8))
+    assert "importing what the function needs" in said, text
+
+
+def spin(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def cores_free():
+    """Tell whether this machine has a core for us, or other programs take them."""
+    begin = time.perf_counter()
+    spin(0.1)
+    return time.perf_counter() - begin < 0.13
+
+
+def test_advice_on_threads_that_take_turns():
+    for _ in range(3):
+        said, text = advised(ThreadingExecutor(2), spin, [0.05] * 10)
+        if "GIL" in said:
+            return
+    if not cores_free():
+        pytest.skip("other programs take the cores")
+    raise AssertionError(text)
+
+
+def hash_in_threads(size):
+    """Keep four threads busy, as BLAS does: hashing lets go of the interpreter's lock."""
+    block = bytes(size)
+    threads = [threading.Thread(target=hashlib.sha256, args=(block,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    hashlib.sha256(block)
+    for thread in threads:
+        thread.join()
+
+
+def test_advice_on_workers_with_threads_of_their_own(workers):
+    list(workers.map(nap, [0.05] * 4, chunksize=1))
+    said, text = advised(workers, hash_in_threads, [20_000_000] * 6)
+    assert "BLAS or OpenMP" in said, text
+
+
+def test_a_balanced_map_gets_no_advice(workers):
+    list(workers.map(nap, [0.05] * 4, chunksize=1))
+    for _ in range(3):
+        said, text = advised(workers, nap, [0.1] * 12)
+        if not said:
+            return
+    raise AssertionError(text)
+
+
+def test_a_sequential_map_gets_no_advice():
+    assert not advised(SequentialExecutor(), nap, [0.01] * 12)[0]
+
+
+@pytest.mark.parametrize(("workers", "chunks"), [(1, 10), (64, 640), (2, 3000)])
+def test_a_picture_is_full_to_its_ends_and_of_bounded_size(workers, chunks):
+    """However many chunks there are, what is drawn takes the time that it took."""
+    pytest.importorskip("matplotlib")
+    from phylozoo_parallel._profile import plot
+
+    one = profiled(ThreadingExecutor(workers), nap, [0.0001] * chunks, chunksize=1)
+    begin, end = one.record.begin, one.record.begin + one.wall
+    for lane in one.lanes:
+        bars = [segment[:3] for segment in lane.segments]
+        whole = plot.bricks(bars, begin, end, crowded=False)
+        columns = plot.bricks(bars, begin, end, crowded=True)
+        assert sum(map(len, columns.values())) <= plot.COLUMNS * len(columns)
+        for drawn in (whole, columns):
+            area = {name: sum(it[1] * it[3] for it in where) for name, where in drawn.items()}
+            assert sum(area.values()) == pytest.approx(one.wall)
+        spent = sum(it.end - it.begin for it in lane.segments if it.state == "computing")
+        assert area.get("computing", 0.0) == pytest.approx(spent)
+    figure = plot.plot(one, "nap")
+    assert len(figure.axes[0].collections) <= 10 * (workers + 1)
+    assert len(figure.axes[0].get_yticks()) <= 1 + max(plot.LANES, workers // 4)
+
+
+def test_a_notebook_shows_text_and_picture(threads):
+    pytest.importorskip("matplotlib")
+    with phylozoo_parallel.profile() as run:
+        assert "no map" in run._repr_html_()
+        list(threads.map(lambda item: item, range(10)))
+    shown = run._repr_html_()
+    assert "&lt;lambda&gt;" in shown
+    assert 'src="data:image/png;base64,' in shown
+    with pytest.raises(ValueError, match="there is no map 2 in a profile of 1 maps"):
+        run.plot(2)
+
+
+@pytest.mark.parametrize(
+    ("of_a_core", "words"),
+    [
+        (0.5, "GIL"),  # two threads use one core
+        (0.02, None),  # they wait for files or servers
+        (0.95, None),  # they run at the same time
+    ],
+)
+def test_what_threads_that_are_busy_use_tells_why(threads, of_a_core, words):
+    """On times of which only the cores used are made up: other programs may take ours."""
+    list(threads.map(nap, [0.05] * 4, chunksize=1))  # they are up
+    one = profiled(threads, nap, [0.3] * 4, chunksize=1)
+    for row in one.record.rows:
+        took = row.times.ran - row.times.unpacked
+        row.times = row.times._replace(cpu=of_a_core * took, cpu_all=of_a_core * took)
+    one.record.cpu = of_a_core * one.computing
+    said = advice(figures(one.record))
+    assert words in said if words else said is None, one.shares

@@ -1,0 +1,52 @@
+"""How executors and results show themselves."""
+
+import threading
+
+import pytest
+
+from phylozoo_parallel import MultiprocessingExecutor, SequentialExecutor, ThreadingExecutor
+
+
+def test_executors_show_how_they_were_made():
+    shown = [
+        "MultiprocessingExecutor(n_jobs=4)",
+        "MultiprocessingExecutor()",
+        "ThreadingExecutor(n_jobs=-1, chunksize=10, retries=0, timeout=2.5)",
+        "SequentialExecutor()",
+    ]
+    for text in shown:
+        assert repr(eval(text)) == text
+    assert {MultiprocessingExecutor, SequentialExecutor, ThreadingExecutor}
+
+
+def test_results_show_how_many_items_are_done(wait_until):
+    go = threading.Event()
+
+    def work(item):
+        return go.wait(30) if item == 5 else item
+
+    results = ThreadingExecutor(2).map(work, range(12), chunksize=3)
+    wait_until(lambda: repr(results) == "<results: 11 of 12 items done>")
+    go.set()
+    wait_until(lambda: repr(results) == "<results: 12 of 12 items done>")
+    assert len(list(results)) == 12
+    assert repr(results) == "<results: 12 of 12 items done>"
+
+
+def test_results_of_an_input_without_a_length(workers):
+    results = workers.map(str, iter("abc"))
+    assert next(results) == "a"
+    assert "items read so far done" in repr(results)
+    assert list(results) == ["b", "c"]
+    assert repr(results) == "<results: 3 of the 3 items read so far done>"
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_results_of_a_map_that_was_closed_or_failed(kind, request):
+    results = request.getfixturevalue(kind).map(lambda item: 1 // item, [1, 0, 1], chunksize=1)
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert "of 3 items done" in repr(results)
+    results.close()
+    assert "of 3 items done" in repr(results)
