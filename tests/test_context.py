@@ -9,6 +9,7 @@ import joblib
 import pytest
 from joblib._parallel_backends import LokyBackend, ParallelBackendBase
 from joblibs import SUBMIT, worker_settings
+from systems import no_guard
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
 
@@ -189,6 +190,7 @@ class TestChoiceOfEngine:
             assert list(outside) == list(range(100))
         assert engine.submitted == before == 20
 
+    @no_guard
     def test_the_multiprocessing_backend_of_joblib(self, run_script):
         done = run_script(
             """
