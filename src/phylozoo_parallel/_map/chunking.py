@@ -239,6 +239,7 @@ def _share(measured: Measured, load: float, workers: int, target: float) -> floa
     # Adaptive factoring, for workers that are alike: all of the load where nothing varies.
     spread = workers * max(measured.within, measured.between) / seconds
     sure = load + spread / 2 - math.sqrt(spread * (spread / 4 + load))
+    sure = max(sure, load / 4)  # smaller shares cost more than they could win
     least = measured.least(workers)
     if measured.chunks and not measured.earlier:
         # They began with single items, and are out of step by as much as a chunk by now.
