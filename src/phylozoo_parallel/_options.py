@@ -35,6 +35,17 @@ class Options(NamedTuple):
     """Whether the exception of a failed item stands in the place of its result."""
 
 
+USUAL = {"n_jobs": None, "chunksize": None, "retries": 1, "timeout": None, "progress": False}
+"""Of the arguments of executors; they show where they are something else."""
+
+
+def unusual(workers: int | None, chosen: Options) -> str:
+    """Return the arguments of an executor with these options, as they are written in a call."""
+    given = {"n_jobs": workers, **chosen._asdict()}
+    shown = (f"{name}={given[name]!r}" for name, usual in USUAL.items() if given[name] != usual)
+    return ", ".join(shown)
+
+
 def _integer(value: Any, name: str, wanted: str, least: int, also: int | None = None) -> int:
     try:
         if isinstance(value, bool):

@@ -17,10 +17,6 @@ R = TypeVar("R")
 E = TypeVar("E", bound="Executor")
 
 
-USUAL = {"n_jobs": None, "chunksize": None, "retries": 1, "timeout": None, "progress": False}
-"""Of the arguments of executors; they show where they are something else."""
-
-
 class Executor(ABC):
     """What the three executors share; where there is no engine, items run one by one."""
 
@@ -257,9 +253,7 @@ class Executor(ABC):
         return self._start(func, iterable, chunksize, return_exceptions, star=True, ordered=False)
 
     def __repr__(self) -> str:
-        given = {"n_jobs": self._wanted, **self._options._asdict()}
-        shown = [f"{name}={given[name]!r}" for name, usual in USUAL.items() if given[name] != usual]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{type(self).__name__}({_options.unusual(self._wanted, self._options)})"
 
     @property
     @abstractmethod
