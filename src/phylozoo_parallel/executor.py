@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar, overload
 
 from phylozoo_parallel import _listener, _options, _progress
-from phylozoo_parallel.errors import placed, short
+from phylozoo_parallel._map.in_place import one_by_one
 from phylozoo_parallel.protocol import Arguments
 
 T = TypeVar("T")
@@ -321,7 +321,7 @@ class Executor(ABC):
 
             with_workers = choose.open_engine(self._kind, self._wanted)
         if with_workers is None:  # inside a worker, or where joblib has none
-            results = _one_by_one(*heard.in_place(func, items), options)
+            results = one_by_one(*heard.in_place(func, items), options)
             # A worker's map shows no bar of its own.
             bar = _progress.bar(in_place and options.progress, total, results)
             return results if bar is None else iter(bar)
@@ -329,22 +329,3 @@ class Executor(ABC):
         from phylozoo_parallel._map import loop
 
         return loop.start(with_workers, func, items, total, options, heard)
-
-
-def _one_by_one(
-    func: Callable[..., Any], items: Iterator[Any], options: _options.Options
-) -> Iterator[Any]:
-    # A generator, and not the built-in map: a StopIteration of func becomes a RuntimeError
-    # in it (PEP 479) where the built-in would cut the results short.
-    for index, item in enumerate(items):
-        try:
-            result = func(*item) if options.star else func(item)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            if not options.return_exceptions:
-                raise
-            result = placed(error)
-            if hasattr(result, "add_note"):
-                result.add_note(f"item {index} = {short(item)}")
-        yield result
