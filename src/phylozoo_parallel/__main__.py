@@ -35,6 +35,17 @@ except BaseException as error:
 print(json.dumps(found))
 """
 
+EXAMINE = """
+import json
+found = {}
+try:
+    from phylozoo_parallel._loky import opened
+    found["missing"] = opened.examine()
+except BaseException as error:
+    found["error"] = f"{type(error).__name__}: {error}"
+print(json.dumps(found))
+"""
+
 
 def versions() -> dict[str, str | None]:
     """Return the version of Python and of each distribution; None where it is not installed."""
@@ -74,26 +85,29 @@ def threads(available: int) -> dict[str, Any]:
 
 def insides() -> dict[str, Any]:
     """Return whether maps run on joblib's open pools, or more slowly, and what it lacks then."""
-    try:
-        from phylozoo_parallel._loky import opened
+    found = _in_a_fresh_interpreter(EXAMINE)
+    if "error" in found:
+        return {"maps": "cannot run", "missing": found["error"]}
+    how = "slower, on plain calls of Parallel" if found["missing"] else "on its open pools"
+    return {"maps": how, "missing": found["missing"] or None}
 
-        missing = opened.examine()
-    except ImportError as error:
-        return {"maps": "cannot run", "missing": f"joblib could not be imported: {error}"}
-    how = "slower, on plain calls of Parallel" if missing else "on its open pools"
-    return {"maps": how, "missing": missing or None}
+
+def _in_a_fresh_interpreter(code: str) -> dict[str, Any]:
+    """Return what a program prints as JSON, or the error that kept it from that."""
+    try:
+        command = [sys.executable, "-c", code]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    except IndexError:
+        return {"error": f"a fresh interpreter ended with status {run.returncode} importing it"}
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        return {"error": f"a fresh interpreter gave no answer: {error}"}
+    return found
 
 
 def resolution() -> dict[str, Any]:
     """Find out whose ``phylozoo.utils.parallel`` a fresh interpreter imports, why, the remedy."""
-    probe = [sys.executable, "-c", PROBE]
-    try:
-        run = subprocess.run(probe, capture_output=True, text=True, timeout=60)
-        found = json.loads(run.stdout.splitlines()[-1])
-    except IndexError:
-        found = {"error": f"a fresh interpreter ended with status {run.returncode} importing it"}
-    except (subprocess.TimeoutExpired, ValueError) as error:
-        found = {"error": f"a fresh interpreter gave no answer: {error}"}
+    found = _in_a_fresh_interpreter(PROBE)
     file, phylozoo = found.get("file"), found.get("phylozoo")
     whose, remedy = "ours", "Nothing to do."
     if found.get("ours") and phylozoo:
