@@ -108,7 +108,8 @@ def _in_a_fresh_interpreter(code: str) -> dict[str, Any]:
 def resolution() -> dict[str, Any]:
     """Find out whose ``phylozoo.utils.parallel`` a fresh interpreter imports, why, the remedy."""
     found = _in_a_fresh_interpreter(PROBE)
-    file, phylozoo = found.get("file"), found.get("phylozoo")
+    file: Any = found.get("file")
+    phylozoo: Any = found.get("phylozoo")
     whose, remedy = "ours", "Nothing to do."
     if found.get("ours") and phylozoo:
         why = "Python prefers our package parallel/ to PhyloZoo's parallel.py beside it."
