@@ -55,7 +55,7 @@ def processes():
 @pytest.fixture(scope="session")
 def pool_pids():
     """Tell the process ids of joblib's pool."""
-    return lambda: set(current()._processes)
+    return lambda: set(current()._processes if current() else ())
 
 
 @pytest.fixture(scope="session")

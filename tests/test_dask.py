@@ -473,3 +473,15 @@ class TestThePage:
             (tmp_path / name).chmod(0o755)
         done = program("slurm.py", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
         assert done.stdout == "4 workers\n21066\n"
+
+
+def test_maps_that_are_left_early_leave_nothing_in_the_cluster(
+    executor, client, cluster, wait_until
+):
+    """joblib's collectors of results get in one another's way where one is left behind."""
+    for _ in range(20):
+        with pytest.raises(ZeroDivisionError):
+            list(executor.map(lambda item: 1 // (5 - item), range(40)))
+        next(executor.map(abs, range(1000), 1))
+        assert list(executor.map(abs, range(20))) == list(range(20))
+        wait_until(lambda: not cluster.scheduler.tasks, 10)

@@ -7,6 +7,32 @@ from contextlib import suppress
 from typing import Any
 
 
+def collect_singly(backend: Any) -> None:
+    """
+    Have a backend run one collector of results at a time.
+
+    joblib starts one with each call, while that of a call that was left early still waits for
+    its tasks. Of two that wait for the same futures, one never hears that there are no more; it
+    keeps the result it had last, and with it a task in the cluster, for ever.
+    """
+    if "_collect" in vars(backend):
+        return
+    collect, running = backend._collect, False
+
+    async def singly() -> None:  # in the thread of Dask's loop, as all of this
+        nonlocal running
+        if running:
+            return
+        running = True
+        try:
+            while backend._continue:
+                await collect()
+        finally:
+            running = False
+
+    backend._collect = singly
+
+
 def cancel(backend: Any, callbacks: Collection[Any]) -> None:
     """Cancel the tasks that were submitted with these callbacks, which leave when they end."""
     with suppress(RuntimeError):  # Dask's loop is closed

@@ -10,7 +10,7 @@ from typing import Any
 
 from joblib import Parallel
 
-from phylozoo_parallel._loky import context, contract
+from phylozoo_parallel._loky import context, contract, dask
 from phylozoo_parallel._loky.one_call import OneCall
 from phylozoo_parallel._loky.start import fill_streams
 
@@ -59,6 +59,8 @@ class Opened:
         except contract.Missing:
             self.parallel.__exit__(None, None, None)
             raise
+        if context.is_dask(self.backend):
+            dask.collect_singly(self.backend)
         self.backend.start_call()
 
     def _enter(self) -> None:
