@@ -203,5 +203,6 @@ def _numpy(callers: Numbers) -> AbstractContextManager[Any]:
             import numpy
 
             errors: dict[str, Any] = dict(zip(_ERRORS, callers.numpy, strict=True))
-            return numpy.errstate(**errors)
+            context: AbstractContextManager[Any] = numpy.errstate(**errors)
+            return context
     return nullcontext()
