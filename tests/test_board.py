@@ -21,6 +21,15 @@ for done in range(1 << 30):
 """
 
 
+def mark(done):
+    """The mark that a time has with a note of WRITER's."""
+    return (2 * done + 1 + done % 255) & board.MARK
+
+
+def time_mark(since):
+    return round(since * 1e9) & board.MARK
+
+
 def test_a_note_is_seen_whole():
     """A time that belongs to other items would end a worker that is not late."""
     page = board.own()
@@ -34,8 +43,12 @@ def test_a_note_is_seen_whole():
             for _ in range(50_000):
                 seen = page.seen(cell)
                 assert seen.pid == writer.pid
-                assert items.setdefault(seen.since, seen.done) == seen.done
                 assert seen.running in (0, 1 + seen.done % 255)
+                # A writer that is stopped between its two words leaves the time of the next note,
+                # which makes an item look younger than it is.
+                of = [it for it in (seen.done, seen.done + 1) if mark(it) == time_mark(seen.since)]
+                assert of or seen.done == 0
+                assert items.setdefault(seen.since, max(of, default=0)) in (0, *of)
         finally:
             writer.kill()
     if len(items) == 1:
