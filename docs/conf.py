@@ -25,7 +25,9 @@ extensions = [
 exclude_patterns = ["_build", "inventories.txt"]
 nitpicky = True
 # Type variables and the words of NumPy docstrings that are no names.
-nitpick_ignore_regex = [("py:.*", r"(phylozoo_parallel\.executors\.)?[TRP]|optional|path-like|module")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(phylozoo_parallel\.executors\.)?[TRP]|optional|path-like|module")
+]
 
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3

@@ -17,6 +17,7 @@ import pytest
 import skew
 
 from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor, WorkerLostError
+from phylozoo_parallel._engines import pools
 from phylozoo_parallel._loky import contract
 from phylozoo_parallel._loky.contract import LokyBackend
 
@@ -288,3 +289,15 @@ def test_the_report_tells_what_is_missing(name, tmp_path):
     else:
         assert told["maps"].startswith("slower")
         assert name in told["missing"]
+
+
+def test_an_executor_that_breaks_as_its_pool_opens_lacks_nothing():
+    """It lets go of its parts then; maps would have been slow until the program's end."""
+    executor = MultiprocessingExecutor(2)
+    assert list(executor.map(abs, [-1, -2])) == [1, 2]
+    pool = pools.kept["processes"]
+    pool.executor.shutdown(kill_workers=True)
+    assert pool.executor._executor_manager_thread_wakeup is None
+    pool._look()
+    assert not contract.missing
+    assert list(executor.map(abs, [-1, -2])) == [1, 2]

@@ -89,9 +89,17 @@ def check(what: str, thing: Any) -> None:
     Missing
         A name is not there; from now on `missing` says so.
     """
+    lacks = lacking(what, thing)
+    if lacks:
+        raise miss(lacks)
+
+
+def lacking(what: str, thing: Any) -> str:
+    """Say what that maps need a thing has not; empty if it has all."""
     for names in NEEDED[what].split():
         if not has(thing, names):
-            raise miss(f"{what} has no {names.replace('|', ' or ')}")
+            return f"{what} has no {names.replace('|', ' or ')}"
+    return ""
 
 
 def miss(what: str) -> Missing:

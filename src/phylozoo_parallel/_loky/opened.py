@@ -72,8 +72,7 @@ class Opened:
         contract.check("its backend", backend)
         if context.is_loky(backend):
             contract.check("its open backend of processes", backend)
-            contract.check("its executor", self.executor)
-            contract.fits("its executor's terminate", self.executor.terminate, kill_workers=True)
+            self._look_at_executor()
         self._name = "submit" if hasattr(backend, "submit") else "apply_async"  # before joblib 1.5
         # Ray's backend is a subclass of joblib's for multiprocessing.
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
@@ -85,6 +84,14 @@ class Opened:
             self._small = pickle.dumps(self._nested, pickle.HIGHEST_PROTOCOL)
         contract.fits("BatchedCalls", contract.BatchedCalls, [], self._nested)
         contract.fits(self._name, getattr(backend, self._name), self.task(), callback=None)
+
+    def _look_at_executor(self) -> None:
+        executor = self.executor
+        lacks = contract.lacking("its executor", executor)
+        # One that has just broken lets go of its parts, which is no fault of loky's.
+        if lacks and not getattr(getattr(executor, "_flags", None), "shutdown", False):
+            raise contract.miss(lacks)
+        contract.fits("its executor's terminate", executor.terminate, kill_workers=True)
 
     def task(self, *calls: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         """Return what the backend takes, to run these calls in a worker."""
