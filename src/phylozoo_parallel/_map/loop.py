@@ -138,6 +138,7 @@ class _Loop:
         self._options = state.options
         self._pid = os.getpid()
         self._stopped = False
+        self._asked = False  # for a result
         self._queue: SimpleQueue[tuple[Chunk, Any] | None] = SimpleQueue()
 
     def stop(self) -> None:
@@ -169,6 +170,7 @@ class _Loop:
             try:
                 self._heard.turn("away")
                 yield []  # and wait for the first ``next``
+                self._asked = True
             except GeneratorExit:  # which never comes
                 if not self._stopped and not self._all_ran():
                     warnings.warn(UNREAD, RuntimeWarning, stacklevel=2)
@@ -253,9 +255,12 @@ class _Loop:
                     self._take_in(self._queue.get(timeout=wait))
 
     def _todo(self) -> Chunk | Read | None:
-        if not (self._state.measured.largest or self._queue.empty()):
+        state = self._state
+        if not (state.measured.largest or self._queue.empty()):
             self._take_in(self._queue.get())  # from it on it is known how many items to send
-        return self._state.todo()
+        if not self._asked and state.piled(self._engine.window):
+            return None
+        return state.todo()
 
     def _something_came(self) -> bool:
         return self._state.ready() or not self._queue.empty()

@@ -134,6 +134,10 @@ class State:
         stride = STRIDE if self.options.timeout is None else 1
         return Pace(budget, stride, self.options.return_exceptions, self._timed)
 
+    def piled(self, chunks: int) -> bool:
+        """Tell whether some wait to be handed out, and with those in flight so many."""
+        return bool(self._finished) and len(self.flying) + len(self._finished) >= chunks
+
     def ready(self) -> bool:
         """Tell whether there is something to hand out next."""
         if self.options.ordered:
