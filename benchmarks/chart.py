@@ -3,6 +3,7 @@
 import io
 import re
 import textwrap
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -78,7 +79,10 @@ def draw(file, rows, results):
     """
     lines = points(rows, results)
     names = list(dict.fromkeys(rival for _, there in lines for rival, _, _ in there))
-    styles = dict(zip(names, STYLES, strict=False))
+    # With more rivals than shapes, the last ones share a shape and have another colour.
+    shapes, colours = zip(*STYLES, strict=True)
+    looks = zip(cycle(shapes), [*colours, *reversed(colours)], strict=False)
+    styles = dict(zip(names, looks, strict=False))
     lanes = [max(2, len(there)) for _, there in lines]
     with pyplot.rc_context(LOOK):
         height = 1.8 + 0.17 * sum(lanes) + 0.1 * len(lines)
