@@ -1,15 +1,17 @@
 """What differs from system to system: the rules that can be tried anywhere, and their effects."""
 
 import os
+import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
+from environments import ROOT
 from systems import WINDOWS
 
 from phylozoo_parallel._loky import failure, start
 from phylozoo_parallel._shipping import memory
-
-pytestmark = pytest.mark.core
 
 
 def test_windows_has_61_workers_at_most():
@@ -78,3 +80,14 @@ def test_a_segment_can_be_let_go_of_while_another_has_it_open(tmp_path):
     pieces[0][:] = b"xyz"  # private
     del pieces
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_benchmark_of_systems_runs():
+    pytest.importorskip("numpy")
+    command = [sys.executable, "-m", "benchmarks.systems", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        len(re.findall(r"^\| [^|]+(?:\| [\d,.]+ \([\d,.]+ to [\d,.]+\) ){3}\|$", done.stdout, re.M))
+        == 4
+    )
