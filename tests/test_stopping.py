@@ -191,6 +191,8 @@ def test_an_interrupt_at_a_prompt(wait_until):
 @pytest.mark.parametrize("whom", ["parent", "group"])
 def test_an_interrupt_while_workers_start_leaves_no_traceback(start, whom):
     code = """
+    list(ParallelConfig("threading", 2).get_executor().map(abs, [1]))
+    import phylozoo_parallel._engines.processes  # Ctrl-C in an import is Python's own business
     print("go", flush=True)
     try:
         list(executor.map(sleeps, range(6)))
@@ -200,7 +202,7 @@ def test_an_interrupt_while_workers_start_leaves_no_traceback(start, whom):
     """
     program = start("multiprocessing", code, warm=False)
     assert program.process.stdout.readline() == "go\n"
-    time.sleep(0.5)
+    time.sleep(0.3)
     if whom == "parent":
         program.process.send_signal(signal.SIGINT)
     else:
