@@ -26,7 +26,7 @@ class InThread(Transport):
         self._star = star
         self._ended: list[bool] = []
         self._context = contextvars.copy_context()
-        self._errors = settings.numpy_errors()
+        self._errors = settings.outside_context()
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """Return what the engine has to run for a chunk."""
