@@ -105,6 +105,10 @@ class State:
 
     # What to do next.
 
+    def more(self) -> bool:
+        """Tell whether anything may be left to send, or to read."""
+        return bool(self._again) or not self.exhausted
+
     def todo(self) -> Chunk | Read | None:
         """Return a chunk to send, or what to read for one; None while enough is in flight."""
         if not self._room():
