@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import threading
 import time
 
@@ -430,3 +431,16 @@ def test_a_notebook_shows_text_and_picture(threads):
     assert 'src="data:image/png;base64,' in shown
     with pytest.raises(ValueError, match="there is no map 2 in a profile of 1 maps"):
         run.plot(2)
+
+
+def test_a_picture_without_matplotlib(threads, monkeypatch):
+    """The text is there all the same, and the error says what to install."""
+    with phylozoo_parallel.profile() as run:
+        list(threads.map(str, range(10)))
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="pip install matplotlib"):
+        run.plot()
+    assert "<img" not in run._repr_html_()
+    assert "speed-up" in run._repr_html_()
