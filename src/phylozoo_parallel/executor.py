@@ -8,8 +8,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, overload
 
-from phylozoo_parallel import _listener, _options, _progress
-from phylozoo_parallel._map.in_place import one_by_one
+from phylozoo_parallel import _listener, _options
+from phylozoo_parallel._map.in_place import InPlace
 from phylozoo_parallel.protocol import Arguments
 
 T = TypeVar("T")
@@ -318,10 +318,9 @@ class Executor(ABC):
 
             with_workers = choose.open_engine(self._kind, self._wanted)
         if with_workers is None:  # inside a worker, or where joblib has none
-            results = one_by_one(*heard.in_place(func, items), options)
             # A worker's map shows no bar of its own.
-            bar = _progress.bar(in_place and options.progress, total, results)
-            return results if bar is None else iter(bar)
+            bar = in_place and options.progress
+            return InPlace.of(*heard.in_place(func, items), options, total, bar)
         # The first time, workers are starting by now.
         from phylozoo_parallel._map import loop
 
