@@ -330,7 +330,10 @@ class WithItems:
         return None
 
 
-@needs_linux("tells how much room a pipe has")
+tells_room = needs_linux("tells how much room a pipe has")
+
+
+@tells_room
 @pytest.mark.parametrize("switch", ["0", "1"])
 def test_the_direct_path_has_a_switch(run_script, switch):
     code = f"""
@@ -356,6 +359,7 @@ def test_the_direct_path_has_a_switch(run_script, switch):
 class TestStraightToTheWorkers:
     """Tasks that fit into the pipe skip two of loky's threads."""
 
+    @tells_room
     def test_but_not_those_that_have_to_wait_for_room(self, processes, monkeypatch):
         assert list(processes.map(abs, range(4))) == list(range(4))
         queue = current()._call_queue
@@ -379,6 +383,7 @@ class TestStraightToTheWorkers:
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, direct.PIPE)
         assert len(fed) == 4
 
+    @tells_room
     def test_as_many_as_the_pipe_has_room_for(self):
         """A message may waste nearly a page with its length, and one with its end."""
         queue, chance, sent = (
@@ -465,6 +470,7 @@ class TestStraightToTheWorkers:
         )
         assert (done.stdout, done.stderr) == ("[{600000}, {600000}, {600000}]\n", "")
 
+    @tells_room
     def test_and_end_the_workers_when_a_signal_leaves_half_a_message(self, run_script):
         done = run_script(
             """
@@ -498,6 +504,7 @@ class TestStraightToTheWorkers:
         )
         assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
+    @tells_room
     def test_and_leave_the_workers_alone_when_a_signal_comes_before(
         self, processes, pool_pids, monkeypatch
     ):
@@ -521,6 +528,7 @@ class TestStraightToTheWorkers:
         assert not direct._sent(executor, lambda task: True)
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
 
+    @tells_room
     def test_and_free_the_pipe_when_a_signal_comes_as_it_is_taken(self, run_script):
         done = run_script(
             """

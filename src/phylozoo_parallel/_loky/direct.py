@@ -142,22 +142,6 @@ def _sent(executor: Any, ours: Callable[[Any], bool]) -> Any:
     return None
 
 
-def _widen(executor: Any) -> bool:
-    """Have the pipes hold more, and tell whether it can be seen how much there is room for."""
-    if sys.platform != "linux":
-        return False
-    with suppress(ImportError, AttributeError, NotImplementedError, OSError):
-        import fcntl
-
-        executor._call_queue.full()
-        _room(executor._call_queue)
-        for queue in executor._call_queue, executor._result_queue:
-            with suppress(OSError):  # the user has many of them
-                fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, PIPE)
-        return True
-    return False
-
-
 def _known(executor: Any) -> bool:
     """Tell whether all that this module leans on is there."""
     loky: Any = contract.process_executor
@@ -169,15 +153,35 @@ def _known(executor: Any) -> bool:
     )
 
 
-def _room(queue: Any) -> int:
-    """Return how long a message the pipe of a queue takes at once, if nobody else writes to it."""
-    if sys.platform != "linux":
-        return 0
+if sys.platform == "linux":
     import fcntl
     import termios
 
-    size, waiting = fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ), queue.qsize()
-    used = fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)) if waiting else b""
-    # A pipe holds pages, and each message two that are not full.
-    wasted = 2 * mmap.PAGESIZE * (waiting + 1)
-    return int(size - int.from_bytes(used, sys.byteorder) - wasted)
+    def _widen(executor: Any) -> bool:
+        """Have the pipes hold more, and tell whether it can be seen how much there is room for."""
+        with suppress(AttributeError, NotImplementedError, OSError):
+            executor._call_queue.full()
+            _room(executor._call_queue)
+            for queue in executor._call_queue, executor._result_queue:
+                with suppress(OSError):  # the user has many of them
+                    fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, PIPE)
+            return True
+        return False
+
+    def _room(queue: Any) -> int:
+        """Return how long a message a queue's pipe takes at once, if nobody else writes to it."""
+        size, waiting = fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ), queue.qsize()
+        used = fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)) if waiting else b""
+        # A pipe holds pages, and each message two that are not full.
+        wasted = 2 * mmap.PAGESIZE * (waiting + 1)
+        return int(size - int.from_bytes(used, sys.byteorder) - wasted)
+
+else:
+
+    def _widen(executor: Any) -> bool:
+        """Tell that it cannot be seen how much there is room for."""
+        return False
+
+    def _room(queue: Any) -> int:
+        """Return that there is no room."""
+        return 0
