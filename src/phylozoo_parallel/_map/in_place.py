@@ -1,4 +1,4 @@
-"""A map without workers: items run one by one, when their results are asked for."""
+"""A map without workers: the caller runs each item when its result is asked for."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from phylozoo_parallel.errors import placed, short
 
 
 def one_by_one(func: Callable[..., Any], items: Iterator[Any], options: Options) -> Iterator[Any]:
-    """Yield the result of each item, or what it raised where that is asked for."""
-    # A generator, and not the built-in map: a StopIteration of func becomes a RuntimeError
-    # in it (PEP 479) where the built-in would cut the results short.
+    """Yield the result of each item; its exception, if exceptions are to be returned."""
+    # This is a generator because a StopIteration raised by func becomes a RuntimeError in it
+    # (PEP 479). The built-in map would end, as if there were no more items.
     for index, item in enumerate(items):
         try:
             result = func(*item) if options.star else func(item)
