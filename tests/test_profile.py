@@ -48,7 +48,7 @@ def test_shares_add_up_and_lanes_have_no_holes(executor):
     assert one.computing >= 12 * 0.01
     assert 0 < one.reached <= one.most <= one.workers == executor.n_jobs
     for lane in one.lanes:
-        edges = [edge for segment in lane.segments for edge in segment[1:3]]
+        edges = [edge for stretch in lane.stretches for edge in stretch[1:3]]
         assert edges[1:-1:2] == pytest.approx(edges[2:-1:2])
         assert edges == sorted(edges)
         assert edges[0] == one.record.begin
@@ -361,14 +361,14 @@ def test_a_picture_is_full_to_its_ends_and_of_bounded_size(workers, chunks):
     one = profiled(ThreadingExecutor(workers), nap, [0.0001] * chunks, chunksize=1)
     begin, end = one.record.begin, one.record.begin + one.wall
     for lane in one.lanes:
-        bars = [segment[:3] for segment in lane.segments]
+        bars = [stretch[:3] for stretch in lane.stretches]
         whole = plot.bricks(bars, begin, end, crowded=False)
         columns = plot.bricks(bars, begin, end, crowded=True)
         assert sum(map(len, columns.values())) <= plot.COLUMNS * len(columns)
         for drawn in (whole, columns):
             area = {name: sum(it[1] * it[3] for it in where) for name, where in drawn.items()}
             assert sum(area.values()) == pytest.approx(one.wall)
-        spent = sum(it.end - it.begin for it in lane.segments if it.state == "computing")
+        spent = sum(it.end - it.begin for it in lane.stretches if it.state == "computing")
         assert area.get("computing", 0.0) == pytest.approx(spent)
     figure = plot.plot(one, "nap")
     assert len(figure.axes[0].collections) <= 10 * (workers + 1)

@@ -85,9 +85,10 @@ def _forgiving(bars: type[Any]) -> type[Any]:
     """
     Return a subclass of a class of tqdm's bars that ignores errors of writing to the screen.
 
-    tqdm holds one lock for all bars of the program while it writes, and does not release it when
-    writing fails (``tqdm.refresh``). The bars of other threads would then wait for the lock for
-    ever, and so would the program when it ends, because it waits for tqdm's own thread.
+    tqdm holds one lock for all bars of the program while it writes, and ``tqdm.refresh`` does not
+    release it when writing fails (another method had the same fault:
+    https://github.com/tqdm/tqdm/pull/940). The bars of other threads would then wait for the lock
+    for ever, and so would the program when it ends, because it waits for tqdm's own thread.
     """
 
     class Forgiving(bars):  # type: ignore[misc]
