@@ -7,7 +7,7 @@ import pytest
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import BatchedCalls, get_active_backend
 
-from phylozoo_parallel._loky.one_call import OneCall
+from phylozoo_parallel._loky.one_call import one_call
 from phylozoo_parallel._loky.opened import Opened
 from phylozoo_parallel._loky.start import current
 
@@ -56,7 +56,7 @@ def test_a_task_of_the_users_own_meets_nothing_of_ours(processes):
 def test_the_settings_around_it_are_taken_as_they_are_now():
     within = get_active_backend()[0].get_nested_backend()
     nested = pickle.dumps(within)
-    call = pickle.loads(pickle.dumps(OneCall(settings, (), nested)))
+    call = pickle.loads(pickle.dumps(one_call(settings, (), nested)))
     theirs = BatchedCalls([(settings, (), {})], within)
     assert call() == theirs()
     with parallel_config(n_jobs=3, verbose=5):
@@ -66,7 +66,7 @@ def test_the_settings_around_it_are_taken_as_they_are_now():
     assert call() == theirs()
     assert call()[0]["verbose"] != 5
     with pytest.raises(ZeroDivisionError):
-        OneCall(divmod, (1, 0), nested)()
+        one_call(divmod, (1, 0), nested)()
     assert get_active_backend()[0].nesting_level == 0
 
 
@@ -76,7 +76,7 @@ def test_is_what_processes_get_and_nobody_else(processes):
     from phylozoo_parallel._loky import contract
 
     pool = pools.kept["processes"]
-    assert isinstance(pool.task((abs, (-1,))), OneCall)
+    assert not isinstance(pool.task((abs, (-1,))), contract.BatchedCalls)
     assert Opened.function(pool.task((abs, (-1,)))) is abs
     threads = Opened(contract.ThreadingBackend(nesting_level=0), 2)
     try:

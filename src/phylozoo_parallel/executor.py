@@ -314,12 +314,9 @@ class Executor(ABC):
         ordered: bool = True,
     ) -> Iterator[Any]:
         items = _options.map_arguments(func, iterable)
-        options = self._options._replace(
-            chunksize=_options.chunk_size(chunksize, call=True) or self._options.chunksize,
-            return_exceptions=_options.flag(return_exceptions, "return_exceptions"),
-            star=star,
-            ordered=ordered,
-        )
+        chunksize = _options.chunk_size(chunksize, call=True) or self._options.chunksize
+        keep_going = _options.flag(return_exceptions, "return_exceptions")
+        options = _options.Options(chunksize, *self._options[1:4], star, ordered, keep_going)
         total = _options.length(iterable)
         if star:
             items = _options.call_arguments(items)

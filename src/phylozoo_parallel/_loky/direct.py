@@ -177,7 +177,8 @@ def _room(queue: Any) -> int:
     import fcntl
     import termios
 
-    used = int.from_bytes(fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)), sys.byteorder)
+    size, waiting = fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ), queue.qsize()
+    used = fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)) if waiting else b""
     # A pipe consists of pages, and each message may leave two of them partly empty.
-    wasted = 2 * mmap.PAGESIZE * (queue.qsize() + 1)
-    return int(fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ) - used - wasted)
+    wasted = 2 * mmap.PAGESIZE * (waiting + 1)
+    return int(size - int.from_bytes(used, sys.byteorder) - wasted)

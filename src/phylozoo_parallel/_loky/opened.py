@@ -10,8 +10,7 @@ from typing import Any
 
 from joblib import Parallel
 
-from phylozoo_parallel._loky import context, contract, dask
-from phylozoo_parallel._loky.one_call import OneCall
+from phylozoo_parallel._loky import context, contract, dask, one_call
 from phylozoo_parallel._loky.start import fill_streams
 
 
@@ -96,7 +95,7 @@ class Opened:
     def task(self, *calls: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         """Return the task that runs these calls in a worker, in the form the backend takes."""
         if self._small and len(calls) == 1:
-            return OneCall(*calls[0], self._small)
+            return one_call.one_call(*calls[0], self._small)
         return contract.BatchedCalls([(*call, {}) for call in calls], self._nested)
 
     def submit(self, task: Any, callback: Callable[[Any], None]) -> Any:
@@ -128,10 +127,8 @@ class Opened:
     @staticmethod
     def function(task: Any) -> Any:
         """Return the function that a task calls first; None if the task is not one of ours."""
-        if isinstance(task, OneCall):
-            return task.func
         calls: Any = getattr(task, "items", ()) if isinstance(task, contract.BatchedCalls) else ()
-        return calls[0][0] if calls else None
+        return calls[0][0] if calls else one_call.function(task)
 
     def close(self) -> None:
         """Close the ``Parallel``; joblib's worker processes stay for its next one."""

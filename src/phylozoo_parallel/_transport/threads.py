@@ -26,7 +26,7 @@ class InThread(Transport):
         self._star = star
         self._ended: list[bool] = []  # not empty once the map has ended
         self._context = contextvars.copy_context()
-        self._errors = settings.numpy_errors()
+        self._errors = settings.outside_context()
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """Return the call that runs a chunk in a worker."""
