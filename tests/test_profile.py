@@ -38,7 +38,7 @@ def advised(*given, **options):
     return one["advice"] or "", str(run)
 
 
-def test_shares_add_up_and_lanes_have_no_holes(executor):
+def test_shares_add_up_and_lanes_have_no_gaps(executor):
     one = profiled(executor, nap, [0.01] * 12, chunksize=3)
     assert one.items == 12
     assert one.function == "nap"
@@ -55,7 +55,7 @@ def test_shares_add_up_and_lanes_have_no_holes(executor):
         assert edges[-1] == pytest.approx(one.record.begin + one.wall)
 
 
-def test_chunks_are_rows(workers):
+def test_a_profile_has_a_row_for_each_chunk(workers):
     with phylozoo_parallel.profile() as run:
         list(workers.map(str, range(10), chunksize=4))
     (one,) = json.loads(json.dumps(run.to_dict()))["maps"]
@@ -80,7 +80,7 @@ def test_a_frame_has_a_row_for_each_chunk(threads):
     assert list(run.to_frame()["map"]) == [1, 1, 1, 2, 2]
 
 
-def test_the_text_says_it_in_per_cent_that_add_up(workers):
+def test_the_percentages_of_the_text_add_up(workers):
     with phylozoo_parallel.profile() as run:
         list(workers.map(nap, [0.01] * 6))
     text = str(run)
@@ -91,7 +91,7 @@ def test_the_text_says_it_in_per_cent_that_add_up(workers):
     assert sum(percents(dict.fromkeys("abc", 1 / 3)).values()) == pytest.approx(100)
 
 
-def test_all_maps_that_start_inside(threads, sequential):
+def test_a_profile_records_all_maps_that_start_inside(threads, sequential):
     """Also in other threads, also where they end later; not those that start outside."""
     before = threads.map(str, range(4))
     with phylozoo_parallel.profile() as run, phylozoo_parallel.profile() as inner:
@@ -109,14 +109,14 @@ def test_all_maps_that_start_inside(threads, sequential):
     assert not any(one.running for one in run.maps)
 
 
-def test_nothing_to_tell():
+def test_a_profile_without_maps_says_so():
     with phylozoo_parallel.profile() as run:
         pass
     assert str(run) == "no map was started"
     assert run.to_dict() == {"maps": []}
 
 
-def test_results_errors_and_stops_stay_as_they_are(executor):
+def test_a_profile_changes_no_result_error_or_stop(executor):
     with phylozoo_parallel.profile() as run:
         assert list(executor.starmap(pow, [(2, 3), (3, 2)])) == [8, 9]
         with pytest.raises(ZeroDivisionError):
@@ -130,7 +130,7 @@ def test_results_errors_and_stops_stay_as_they_are(executor):
         assert sum(one.shares.values()) == pytest.approx(1)
 
 
-def test_clocks_of_other_machines_are_set_by_the_round_trip(processes):
+def test_clocks_of_other_machines_are_corrected_by_the_round_trip(processes):
     one = profiled(processes, nap, [0.01] * 8, chunksize=1)
     rows = one.record.rows
     assert all(clock.ahead == 0 for clock in clocks(rows).values())
@@ -178,7 +178,7 @@ def test_a_trace_is_valid(workers, tmp_path):
     assert len(last) == 2 * 3  # the caller and two workers, in two maps
 
 
-def test_a_worker_that_dies(tmp_path):
+def test_a_profile_shows_work_lost_with_a_worker(tmp_path):
     there = tmp_path / "there"
 
     def fall(item):
@@ -261,7 +261,7 @@ WORKLOADS = {
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_advice(name):
+def test_advice_names_the_cause_of_a_slow_map(name):
     make, words = WORKLOADS[name]
     executor = make()[0]
     list(executor.map(nap, [0.05] * 4, chunksize=1))  # the workers are up
@@ -271,7 +271,7 @@ def test_advice(name):
     assert words in said[-1][0], said[-1][1]
 
 
-def test_advice_on_a_slow_reader(processes):
+def test_advice_names_a_slow_reader(processes):
     list(processes.map(nap, [0.05] * 4))
     with phylozoo_parallel.profile() as run:
         for _ in processes.map(nap, [0.001] * 10, chunksize=1):
@@ -279,14 +279,14 @@ def test_advice_on_a_slow_reader(processes):
     assert "waited for the loop over the results" in run.to_dict()["maps"][0]["advice"]
 
 
-def test_advice_on_workers_that_start_for_little():
+def test_advice_names_workers_that_start_for_little_work():
     stop_workers()
     said, text = advised(MultiprocessingExecutor(2), nap, [0.001] * 4)
     assert "starting the workers took" in said, text
     assert "use the sequential backend" in said, text
 
 
-def test_advice_on_imports(tmp_path, monkeypatch):
+def test_advice_names_slow_imports(tmp_path, monkeypatch):
     (tmp_path / "slow_to_import.py").write_text("import os\ndef double(item): return 2 * item\n")
     monkeypatch.syspath_prepend(tmp_path)
     import slow_to_import
@@ -312,7 +312,7 @@ def cores_free():
     return time.perf_counter() - begin < 0.13
 
 
-def test_advice_on_threads_that_take_turns():
+def test_advice_names_threads_that_wait_for_the_gil():
     for _ in range(3):
         said, text = advised(ThreadingExecutor(2), spin, [0.05] * 10)
         if "GIL" in said:
@@ -333,7 +333,7 @@ def hash_in_threads(size):
         thread.join()
 
 
-def test_advice_on_workers_with_threads_of_their_own(workers):
+def test_advice_names_workers_with_too_many_threads(workers):
     list(workers.map(nap, [0.05] * 4, chunksize=1))
     said, text = advised(workers, hash_in_threads, [20_000_000] * 6)
     assert "BLAS or OpenMP" in said, text
@@ -395,7 +395,7 @@ def test_a_notebook_shows_text_and_picture(threads):
         (0.95, None),  # they run at the same time
     ],
 )
-def test_what_threads_that_are_busy_use_tells_why(threads, of_a_core, words):
+def test_cpu_time_tells_whether_threads_wait_for_the_gil(threads, of_a_core, words):
     """On times of which only the cores used are made up: other programs may take ours."""
     list(threads.map(nap, [0.05] * 4, chunksize=1))  # they are up
     one = profiled(threads, nap, [0.3] * 4, chunksize=1)
