@@ -183,7 +183,7 @@ def test_the_room_of_loky_knows_nothing_of_ours() -> None:
     assert not {other for name in inside for other in ours(name)} - inside
 
 
-def test_only_one_room_leans_on_the_insides_of_joblib() -> None:
+def test_only_the_room_of_loky_uses_private_names_of_joblib() -> None:
     def insides(name: str) -> list[str]:
         tree = list(ast.walk(ast.parse(SOURCES[name].read_text())))
         used = [
