@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from systems import needs_linux, needs_posix
+from systems import KILL, needs_linux, needs_posix
 
 from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
 
@@ -310,7 +310,7 @@ class TestProgramsThatItemsStart:
         wait_for_end(mark)
 
     @needs_linux("ends them with the program")
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, KILL])
     def test_a_killed_program_takes_along_programs_that_items_started(self, tmp_path, mark, number):
         """As a scheduler of a cluster does it; the last second of programs is not seen."""
         code = f"""
