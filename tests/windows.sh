@@ -84,7 +84,7 @@ cd "$repo"
 wine=$home/python
 "$wine" -c "import numpy" </dev/null 2>&1 | cat || skip "this Wine does not run Windows' Python"
 if [ $# = 0 ]; then
-    fault="tests/test_faults.py::test_a_fault_does_what_the_table_says_and_no_more[worker dies:"
+    fault="tests/test_faults.py::test_each_fault_does_what_the_table_says[worker dies:"
     set -- -k "not threading and not sequential and not on_posix" tests/test_documented_page.py \
         tests/test_results.py tests/test_errors.py tests/test_streaming.py tests/test_recovery.py \
         tests/test_shipping.py tests/test_timeout.py tests/test_lifeline.py tests/test_systems.py \
