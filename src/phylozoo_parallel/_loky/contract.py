@@ -53,7 +53,7 @@ OPTIONAL = {
     "joblib._multiprocessing_helpers": "mp",
     # What a map leaves behind on a Dask cluster is cancelled.
     "joblib._dask": "DaskDistributedBackend",
-    "its backend of Dask": "_callbacks _collect _continue client",
+    "its backend of Dask": "_callbacks _collect client",
     # An executor that joblib opened before is found: shared, not resized while it is busy.
     "loky.reusable_executor": "_executor|_executor_storage _executor_lock",
     # The direct path: a task skips two threads of loky on its way to a worker.
