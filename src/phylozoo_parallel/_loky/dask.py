@@ -1,4 +1,4 @@
-"""joblib's backend for Dask: who can run its tasks, and how to cancel what a map leaves behind."""
+"""joblib's backend for Dask: which workers can run its tasks, and how to cancel tasks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from weakref import WeakKeyDictionary
 from phylozoo_parallel.errors import line
 
 _able: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
-"""Workers that have what tasks lean on, by client."""
+"""By client, the addresses of workers that can read the tasks of joblib."""
 
 
 def ask_workers(client: Any) -> None:
     """
-    Ask workers that are new whether they have what joblib's tasks lean on.
+    Ask the workers that were not asked before whether they can read the tasks of joblib.
 
-    A worker that cannot read a task closes, and when the last one has, the task waits for ever:
+    A worker that cannot read a task closes. After the last one, the task waits for ever:
     https://github.com/dask/dask/issues/4839. Dask itself needs no joblib.
 
     Raises
     ------
     ImportError
-        One lacks it.
+        One of them has no joblib.
     """
     able = _able.setdefault(client, set())
     new = client.ncores().keys() - able
@@ -42,18 +42,19 @@ def ask_workers(client: Any) -> None:
 
 def collect_singly(backend: Any) -> None:
     """
-    Have a backend run one collector of results at a time.
+    Make a backend run only one collector of results at a time.
 
-    joblib starts one with each call, while that of a call that was left early still waits for
-    its tasks. Of two that wait for the same futures, one never hears that there are no more; it
-    keeps the result it had last, and with it a task in the cluster, for ever. Nor does one always
-    hear of tasks that were cancelled: it ends when there is nothing more to come.
+    joblib starts a collector with each call, also while the collector of an earlier call, which
+    was left early, still waits for its tasks. If two wait for the same futures, one of them is
+    never told that there are no more. It then keeps its last result, and with it a task of the
+    cluster, for ever. A collector is not always told about cancelled tasks either, so it is
+    ended when nothing more can come.
     """
     if "_collect" in vars(backend):
         return
     collect, running, again = backend._collect, False, False
 
-    async def singly() -> None:  # in the thread of Dask's loop, as all of this
+    async def singly() -> None:  # all of this runs in the thread of Dask's event loop
         nonlocal running, again
         again = True
         if running:
@@ -81,7 +82,7 @@ async def _until_over(backend: Any, collecting: Coroutine[Any, Any, None]) -> No
 
 
 def cancel(backend: Any, callbacks: Collection[Any]) -> None:
-    """Cancel the tasks that were submitted with these callbacks, which leave when they end."""
+    """Cancel the tasks that were submitted with these callbacks; the set shrinks as tasks end."""
     with suppress(RuntimeError):  # Dask's loop is closed
         backend.client.loop.add_callback(_cancel, backend, callbacks)
 
@@ -89,8 +90,8 @@ def cancel(backend: Any, callbacks: Collection[Any]) -> None:
 async def _cancel(backend: Any, callbacks: Collection[Any]) -> None:
     import asyncio
 
-    for _ in range(100):  # what was submitted last is not there yet
-        # Finished results are on their way, and let come: Dask would complain.
+    for _ in range(100):  # the tasks submitted last may not be in the backend's list yet
+        # Finished tasks are left alone: their results are on the way, and Dask would complain.
         left = [
             future
             for future, callback in backend._callbacks.items()

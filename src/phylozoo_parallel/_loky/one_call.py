@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _entered: dict[bytes, tuple[Any, Any]] = {}
 """In a worker: the settings around a task, and in it, by the pickled nested backend."""
 
 
-class OneCall:
+def one_call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> partial[Any]:
     """
-    A call inside joblib's nested backend, as in ``BatchedCalls``: a list of what it returns.
+    Return a task that makes a call inside joblib's nested backend, and returns a list of it.
 
     Parameters
     ----------
@@ -26,28 +27,27 @@ class OneCall:
     nested : bytes
         The nested backend and its number of workers, pickled.
     """
+    return partial(_call, func, args, nested)  # which C code pickles
 
-    __slots__ = "args", "func", "nested"
 
-    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> None:
-        self.func, self.args, self.nested = func, args, nested
+def function(task: Any) -> Any:
+    """Return the function that a task calls; None for a task of another kind."""
+    return task.args[0] if isinstance(task, partial) and task.func is _call else None
 
-    def __reduce__(self) -> Any:
-        return OneCall, (self.func, self.args, self.nested)
 
-    def __call__(self) -> list[Any]:
-        from joblib.parallel import _backend, default_parallel_config
+def _call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> list[Any]:
+    from joblib.parallel import _backend, default_parallel_config
 
-        around = getattr(_backend, "config", default_parallel_config)
-        before, inside = _entered.get(self.nested) or (None, None)
-        if before is not around:
-            inside = _inside(self.nested)
-            _entered[self.nested] = around, inside
-        _backend.config = inside
-        try:
-            return [self.func(*self.args)]
-        finally:
-            _backend.config = around
+    around = getattr(_backend, "config", default_parallel_config)
+    before, inside = _entered.get(nested) or (None, None)
+    if before is not around:
+        inside = _inside(nested)
+        _entered[nested] = around, inside
+    _backend.config = inside
+    try:
+        return [func(*args)]
+    finally:
+        _backend.config = around
 
 
 def _inside(nested: bytes) -> Any:

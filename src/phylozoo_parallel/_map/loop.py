@@ -256,6 +256,8 @@ class _Loop:
 
     def _todo(self) -> Chunk | Read | None:
         state = self._state
+        if not state.more():
+            return None
         if not (state.measured.largest or self._queue.empty()):
             self._take_in(self._queue.get())  # from it on it is known how many items to send
         if not self._asked and state.piled(self._engine.window):

@@ -105,6 +105,10 @@ class State:
 
     # What to do next.
 
+    def more(self) -> bool:
+        """Tell whether anything may be left to send, or to read."""
+        return bool(self._again) or not self.exhausted
+
     def todo(self) -> Chunk | Read | None:
         """Return a chunk to send, or what to read for one; None while enough is in flight."""
         if not self._room():
@@ -113,8 +117,9 @@ class State:
             return self._resumed()
         if self.exhausted or self._pile >= PILE:
             return None
-        patience = float("inf") if self.options.chunksize else self.measured.target(self.workers)
-        return Read(self._size(0), patience)
+        size = self._size(0)
+        whole = self.options.chunksize or size == 1
+        return Read(size, float("inf") if whole else self.measured.target(self.workers))
 
     def patience(self) -> float:
         """

@@ -1,9 +1,9 @@
 """
-The table of kinds: what cloudpickle refuses or changes, and how it travels.
+The table of kinds of objects that cloudpickle refuses or changes, and how to ship each.
 
-A rule takes an object, and what cloudpickle would do with any object, and returns what
-``__reduce__`` would; NotImplemented leaves it to pickle. The other functions rebuild what
-arrives: pickles name them, so they have to stay where they are.
+A rule is a function of the object and of cloudpickle's ``reducer_override``. It returns what
+``__reduce__`` would return, or NotImplemented to leave the object to pickle. The other functions
+here rebuild objects when they are unpickled. Pickles name them, so they cannot be local functions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _newobj: Any = vars(copyreg)["__newobj__"]
 
 
 def _code(obj: types.CodeType, plain: Plain) -> Any:
-    # https://github.com/cloudpipe/cloudpickle 3.1.3 replaces the file's name.
+    # cloudpickle from 3.1.3 on replaces the name of the file, which tracebacks need:
+    # https://github.com/cloudpipe/cloudpickle/pull/560
     make, args = plain(obj)
     return _named, (make, args, obj.co_filename)
 
@@ -47,7 +48,7 @@ def _named(make: Callable[..., types.CodeType], args: tuple[Any, ...], filename:
 
 
 def _function(obj: types.FunctionType, plain: Plain) -> Any:
-    """With its own cells: one that another function has too stays shared."""
+    """Ship a function with its own cells, so that a cell stays shared between two functions."""
     reduced = plain(obj)
     if reduced is NotImplemented or obj.__closure__ is None:
         return reduced
@@ -56,10 +57,10 @@ def _function(obj: types.FunctionType, plain: Plain) -> Any:
 
 
 def _cell(obj: types.CellType, plain: Plain) -> Any:
-    """Before its contents, which may hold the function that has it."""
+    """Ship a cell first and then its contents, because they may hold the function of the cell."""
     try:
         return types.CellType, (), (obj.cell_contents,), None, None, _fill
-    except ValueError:  # empty
+    except ValueError:  # the cell is empty
         return types.CellType, ()
 
 
@@ -68,11 +69,11 @@ def _fill(cell: types.CellType, contents: tuple[Any]) -> None:
 
 
 def _cached(obj: Any, plain: Plain) -> Any:
-    """``functools.lru_cache``: the cache begins empty."""
+    """Ship a function with ``functools.lru_cache``; in a worker its cache begins empty."""
     if importable(obj):
         return NotImplemented
-    told = obj.cache_parameters()
-    return _cache, (obj.__wrapped__, told["maxsize"], told["typed"]), dict(obj.__dict__)
+    given = obj.cache_parameters()
+    return _cache, (obj.__wrapped__, given["maxsize"], given["typed"]), dict(obj.__dict__)
 
 
 def _cache(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
@@ -109,14 +110,14 @@ def _method(obj: Any, plain: Plain) -> Any:
 
 
 def _made_by(base: Any, kind: Any, parts: tuple[Any, ...]) -> Any:
-    """Return a descriptor of the user's class, without calling what the user wrote."""
+    """Return a descriptor of the user's class, without calling the user's own methods."""
     made = kind.__new__(kind, *parts)
     base.__init__(made, *parts)
     return made
 
 
 def _local(obj: threading.local, plain: Plain) -> Any:
-    """With what this thread sees."""
+    """Ship a ``threading.local`` with the values that this thread sees."""
     return _newobj, (type(obj),), dict(obj.__dict__), None, None, _set_local
 
 
@@ -125,7 +126,7 @@ def _set_local(obj: Any, state: dict[str, Any]) -> None:
 
 
 def _context_var(obj: contextvars.ContextVar[Any], plain: Plain) -> Any:
-    """With its default, and the value that it has here."""
+    """Ship a context variable with its default and its present value."""
     default = contextvars.Context().run(_value, obj)
     reduced = identity.bare(obj, _variable, obj.name, *default)
     now = _value(obj)
@@ -146,11 +147,12 @@ def _variable(name: str, *default: Any) -> contextvars.ContextVar[Any]:
 
 
 def _set_variable(var: contextvars.ContextVar[Any], value: tuple[Any]) -> None:
-    if not identity.at_home(var):
+    if not identity.made_here(var):
         var.set(*value)
 
 
 def sentinel(obj: object, plain: Plain) -> Any:
+    """Ship a plain ``object()``, which has to stay one object: code compares it with ``is``."""
     return identity.bare(obj, object)
 
 
@@ -159,8 +161,8 @@ def _struct(obj: struct.Struct, plain: Plain) -> Any:
 
 
 def _new_type(obj: Any, plain: Plain) -> Any:
-    told = obj.__name__, obj.__qualname__, obj.__module__, obj.__supertype__
-    return _tracked(obj, _named_type, *told)
+    parts = obj.__name__, obj.__qualname__, obj.__module__, obj.__supertype__
+    return _tracked(obj, _named_type, *parts)
 
 
 def _named_type(name: str, qualname: str, module: str, kind: Any) -> Any:
@@ -177,8 +179,8 @@ def _param_spec(obj: Any, plain: Plain) -> Any:
 def _alias(obj: Any, plain: Plain) -> Any:
     if importable(obj):
         return NotImplemented
-    told = type(obj), obj.__name__, obj.__value__, obj.__type_params__
-    return identity.bare(obj, _named_alias, *told)
+    parts = type(obj), obj.__name__, obj.__value__, obj.__type_params__
+    return identity.bare(obj, _named_alias, *parts)
 
 
 def _named_alias(kind: Any, name: str, value: Any, params: tuple[Any, ...]) -> Any:
@@ -192,7 +194,7 @@ def _tracked(obj: Any, make: Callable[..., Any], *args: Any) -> Any:
 
 
 def _vectorize(obj: Any, plain: Plain) -> Any:
-    """``numpy.vectorize`` keeps what it made of the function, for the next call."""
+    """Ship a ``numpy.vectorize`` without the compiled function that it keeps for the next call."""
     state = {name: value for name, value in obj.__dict__.items() if name != "_ufunc"}
     return _newobj, (type(obj),), state, None, None, _set_vectorize
 
@@ -202,14 +204,14 @@ def _set_vectorize(obj: Any, state: dict[str, Any]) -> None:
 
 
 def by_name_only(obj: Any, plain: Plain) -> Any:
-    """Refuse an object of compiled code whose name no other process could find it by."""
+    """Refuse an object of compiled code that pickles to a name which no other process can find."""
     if by_value(getattr(obj, "__module__", "")) and isinstance(obj.__reduce_ex__(4), str):
         raise PicklingError("it has no name that another process could find it by")
     return NotImplemented
 
 
 def of_a_module(obj: Any, plain: Plain) -> Any:
-    """Ship what cannot travel, as a lock, by the name that a module has for it."""
+    """Ship an object that cannot be pickled, such as a lock, as an attribute of its module."""
     home = identity.held_by_module(obj)
     if home is None:
         raise PicklingError("it works within one process")
@@ -217,7 +219,7 @@ def of_a_module(obj: Any, plain: Plain) -> Any:
 
 
 def _key(obj: Any, plain: Plain) -> Any:
-    """Ship what ``functools.cmp_to_key`` returns, of which only the collector sees the parts."""
+    """Ship a result of ``functools.cmp_to_key``; only the garbage collector shows its function."""
     return functools.cmp_to_key, tuple(it for it in gc.get_referents(obj) if it is not type(obj))
 
 
@@ -255,14 +257,14 @@ def _manager(obj: Any, plain: Plain) -> Any:
 
 
 def iterator(obj: Any, plain: Plain) -> Any:
-    """Where it stands; from Python 3.14 on it cannot be told."""
+    """Ship an iterator of ``itertools`` at its present position; Python 3.14 no longer can."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return obj.__reduce__()
 
 
 def stream(obj: Any, plain: Plain) -> Any:
-    """Have what is printed go to the worker's own streams."""
+    """Ship stdout and stderr as those of the worker."""
     for name in ("stdout", "stderr"):
         if obj is getattr(sys, name):
             return identity.from_module, ("sys", name)
@@ -299,7 +301,7 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     typing.NewType: _new_type,
     typing.ParamSpec: _param_spec,
 }
-"""Of a type and its subclasses."""
+"""The rule for each type and its subclasses."""
 
 for _name in ("TypeVarTuple", "TypeAliasType"):  # since Python 3.11 and 3.12
     if hasattr(typing, _name):
@@ -313,4 +315,4 @@ NAMED: dict[str, Callable[[Any, Plain], Any]] = {
     "_ctypes.PyCPointerType": buffers.pointer,
     "_ctypes.PyCFuncPtrType": buffers.function,
 }
-"""The same, for types that may not be installed, or are no part of an interface."""
+"""The same by name, for types that may not be installed or are not part of an interface."""

@@ -1,7 +1,8 @@
 """
-Weak references and the collections of them.
+Weak references, and collections of weak references.
 
-In a worker nobody else may hold what they refer to: there it lives as long as they do.
+In a worker there may be nothing else that holds the object of a weak reference. So there the weak
+reference, or the collection, keeps the object itself.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _set_made(obj: Any, state: dict[str, Any]) -> None:
 
 
 def proxy(obj: Any, plain: Callable[[Any], Any]) -> Any:
-    """Ship what it refers to, in its place."""
+    """Ship the object itself in the place of a weak proxy."""
     return _itself, (obj.__reduce_ex__.__self__,)
 
 
@@ -98,8 +99,8 @@ def _weak(kind: Any) -> Any:
     return obj
 
 
-def _fill_weak(obj: Any, told: tuple[Any, dict[str, Any]]) -> None:
-    """Fill it, and keep what is in it."""
-    held, state = told
+def _fill_weak(obj: Any, content: tuple[Any, dict[str, Any]]) -> None:
+    """Fill a collection, and keep the objects in it."""
+    held, state = content
     obj.update(held)
     obj.__dict__.update(state, _kept=held)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType, NoneType
 from typing import Any
 
 import cloudpickle
@@ -40,6 +40,12 @@ FUNCTION = 1 << 16
 
 KEPT_REPLIES = 32
 """Empty segments that stay open, each with a file descriptor."""
+
+_PLAIN = frozenset({int, float, complex, str, bytes, bool, NoneType})
+"""Types of items that pickle itself packs as well, and sooner."""
+
+FEW = 64
+"""Items whose types are looked at for it."""
 
 _pickled = lru_cache(maxsize=8)(pickle.dumps)
 """Of each :class:`Caller` and its :class:`Settings`, which hardly ever change."""
@@ -81,10 +87,14 @@ class ToMachine(Transport):
         UnpicklableItem
             The chunk cannot travel.
         """
+        items = chunk.items
         try:
-            pieces = pickles.parts(chunk.items, dumps)
+            if len(items) <= FEW and _PLAIN.issuperset(map(type, items)):
+                pieces: list[Any] = [pickle.dumps(items, pickle.HIGHEST_PROTOCOL)]
+            else:
+                pieces = pickles.parts(items, dumps)
         except Exception as error:
-            raise _unpicklable(chunk.items, error) from error
+            raise _unpicklable(items, error) from error
         chunk.packed, chunk.segment = self._pack(pieces, pickles.LARGE)
         chunk.nbytes = pickles.size(chunk.packed)
         self._equip(chunk)
@@ -242,8 +252,7 @@ class ToProcess(ToMachine):
 
 
 def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
-    by_name = isinstance(func, FunctionType) and func.__module__ != "__main__"
-    if by_name and not cloudpickle.list_registry_pickle_by_value():
+    if _has_a_name(func) and not cloudpickle.list_registry_pickle_by_value():
         with suppress(Exception):  # a lambda, or a function inside another, needs cloudpickle
             return [pickle.dumps((func, star), pickle.HIGHEST_PROTOCOL)]
     try:
@@ -251,6 +260,13 @@ def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
     except Refused:
         dumps(func)  # to name places from the function on
         raise
+
+
+def _has_a_name(func: Callable[..., Any]) -> bool:
+    """Tell whether a function is likely to be found by its name in another process."""
+    if isinstance(func, BuiltinFunctionType):
+        return isinstance(func.__self__, ModuleType)  # and is no method of an object
+    return isinstance(func, FunctionType | type) and func.__module__ != "__main__"
 
 
 def _reply() -> Segment | None:

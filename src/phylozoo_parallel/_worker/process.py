@@ -89,8 +89,8 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         still = partial(wanted, key, its.ticket)
         task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
         unpacked, cpu = perf_counter(), cpu_seconds(task.pace)
-        with told.listening(caller is not None) as heard, settings.as_caller(callers):
-            ran, longest = run(task)
+        with told.listening(caller is not None) as heard:
+            ran, longest = settings.as_caller(callers, run, task)
         done, cpu = perf_counter(), cpu_seconds(task.pace, cpu)
         note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
         outcome = _packed(task, begin, ran, task.failures, reply)

@@ -3,7 +3,7 @@ The caller's settings, for the time that a worker runs its chunk.
 
 ::
 
-    caller   taken() ──► Settings ──► with each chunk ──► worker   limits(): for all of the chunk
+    caller   taken() ──► Settings ──► with each chunk ──► worker   limits: for all of the chunk
                                                                    as_caller(): while items run
 
 They are put back after each chunk: the workers are the user's own Parallel's too, whose tasks
@@ -16,9 +16,9 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import partial
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._worker import logs, warned
@@ -38,19 +38,9 @@ class Numbers(NamedTuple):
 
 _ERRORS = "divide", "over", "under", "invalid"
 
+_SIGNALS = "InvalidOperation", "DivisionByZero", "Overflow"
 _USUAL = Numbers(
-    (
-        28,
-        "ROUND_HALF_EVEN",
-        -999999,
-        999999,
-        1,
-        0,
-        "DivisionByZero",
-        "InvalidOperation",
-        "Overflow",
-    ),
-    ("warn", "warn", "ignore", "warn"),
+    (28, "ROUND_HALF_EVEN", -999999, 999999, 1, 0, *_SIGNALS), ("warn", "warn", "ignore", "warn")
 )
 """Where this is wanted nothing has to be loaded for it."""
 
@@ -84,10 +74,8 @@ def numbers() -> Numbers:
     decimal = sys.modules.get("decimal")
     if decimal is None:
         return Numbers(None, numpy_errors())
-    it = decimal.getcontext()
-    signals = sorted(signal.__name__ for signal, raises in it.traps.items() if raises)
-    context = it.prec, it.rounding, it.Emin, it.Emax, it.capitals, it.clamp, *signals
-    return Numbers(context, numpy_errors())
+    *context, _, raising = decimal.getcontext().__reduce__()[1]
+    return Numbers((*context, *[it.__name__ for it in raising]), numpy_errors())
 
 
 def numpy_errors() -> tuple[str, ...] | None:
@@ -98,13 +86,19 @@ def numpy_errors() -> tuple[str, ...] | None:
     return tuple("warn" if it in ("call", "log") else it for it in numpy.geterr().values())
 
 
+def outside_context() -> tuple[str, ...] | None:
+    """Return what NumPy does here at errors, where that is not in a thread's context."""
+    numpy = sys.modules.get("numpy")
+    return numpy_errors() if numpy is not None and numpy.__version__ < "2" else None
+
+
 def own_numbers(errors: tuple[str, ...] | None) -> None:
     """Have a worker thread, in its copy of the caller's context, compute as the caller does."""
-    decimal, numpy = sys.modules.get("decimal"), sys.modules.get("numpy")
+    decimal = sys.modules.get("decimal")
     if decimal is not None:
         decimal.setcontext(decimal.getcontext().copy())  # what an item sets there is its own
-    if numpy is not None and errors and numpy.__version__ < "2":
-        numpy.seterr(**dict(zip(_ERRORS, errors, strict=True)))  # is not in the context
+    if errors:
+        sys.modules["numpy"].seterr(**dict(zip(_ERRORS, errors, strict=True)))
 
 
 class _Shared:
@@ -153,13 +147,12 @@ def _digits() -> int | None:
     return sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else None
 
 
-@contextmanager
-def as_caller(callers: Settings) -> Iterator[None]:
-    """Have items meet what they would meet in the caller."""
+def as_caller(callers: Settings, call: Callable[..., Any], *args: Any) -> Any:
+    """Call what runs items, and have them meet what they would meet in the caller."""
     _process.enter(callers)
     try:
         with _decimal(callers.numbers), _numpy(callers.numbers):
-            yield
+            return call(*args)
     finally:
         _process.leave()
 
@@ -191,10 +184,16 @@ def _decimal(callers: Numbers) -> AbstractContextManager[Any]:
         return nullcontext()
     import decimal
 
-    prec, rounding, least, most, capitals, clamp, *names = callers.decimal
-    signals = [getattr(decimal, name) for name in names]
-    context = decimal.Context(prec, rounding, least, most, capitals, clamp, [], signals)
-    return decimal.localcontext(context)
+    return decimal.localcontext(_decimal_context(callers.decimal))
+
+
+@lru_cache(maxsize=8)
+def _decimal_context(wanted: tuple[Any, ...]) -> Any:
+    import decimal
+
+    prec, rounding, least, most, capitals, clamp, *names = wanted
+    raising = [getattr(decimal, name) for name in names]
+    return decimal.Context(prec, rounding, least, most, capitals, clamp, [], raising)
 
 
 def _numpy(callers: Numbers) -> AbstractContextManager[Any]:

@@ -65,31 +65,30 @@ class _Named(type):
 
 def filters() -> tuple[Filter, ...]:
     """Return this process's filters, in a form that pickles."""
-    return tuple(
-        (action, message, _travelling(category), module, lineno)
-        for action, message, category, module, lineno in _filters()
-    )
+    return _travelling(tuple(_filters()))
 
 
 def enter(callers: tuple[Filter, ...]) -> Callable[[], None]:
     """Warn here as the caller would; return what ends that."""
+    global _shown
+    if warnings.showwarning is not _show:
+        _shown, warnings.showwarning = warnings.showwarning, _show  # type: ignore[assignment]
     here = warnings.catch_warnings()
     here.__enter__()  # it has all modules look at the filters again
-    _filters()[:] = [
-        (action, message, _arrived(category), module, lineno)
-        for action, message, category, module, lineno in callers
-    ]
-    before = warnings.showwarning
-
-    def show(message: Any, category: Any, filename: str, lineno: int, *file: Any) -> None:
-        listener = told.listener()
-        if listener is None:
-            before(message, category, filename, lineno, *file)
-        else:
-            listener.append(_warned(message, category, filename, lineno))
-
-    warnings.showwarning = show  # type: ignore[assignment]
+    _filters()[:] = _arrived(callers)
     return lambda: here.__exit__(None, None, None)
+
+
+_shown = warnings.showwarning
+"""What shows the warnings of others than chunks."""
+
+
+def _show(message: Any, category: Any, filename: str, lineno: int, *file: Any) -> None:
+    listener = told.listener()
+    if listener is None:
+        _shown(message, category, filename, lineno, *file)
+    else:
+        listener.append(_warned(message, category, filename, lineno))
 
 
 def _warned(message: Any, category: type[Warning], filename: str, lineno: int) -> Warned:
@@ -130,12 +129,21 @@ def _name(category: type) -> str:
     return f"{category.__module__}.{category.__qualname__}"
 
 
-def _travelling(category: type) -> Any:
-    return category if category.__module__ == "builtins" else _name(category)
+@lru_cache(maxsize=8)
+def _travelling(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
+    return tuple(
+        (action, message, it if it.__module__ == "builtins" else _name(it), module, lineno)
+        for action, message, it, module, lineno in filters
+    )
 
 
-@lru_cache(maxsize=256)
-def _arrived(category: Any) -> type:
-    if isinstance(category, type):
-        return category
-    return _Named(category, (), {"name": category})
+@lru_cache(maxsize=8)
+def _arrived(filters: tuple[Filter, ...]) -> list[Filter]:
+    return [
+        (action, message, _category(it), module, lineno)
+        for action, message, it, module, lineno in filters
+    ]
+
+
+def _category(named: Any) -> type:
+    return named if isinstance(named, type) else _Named(named, (), {"name": named})
