@@ -8,7 +8,6 @@ from multiprocessing.pool import ThreadPool
 import joblib
 import pytest
 from joblib._parallel_backends import LokyBackend, ParallelBackendBase
-from joblibs import SUBMIT, worker_settings
 from systems import no_guard
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
@@ -29,9 +28,7 @@ class Recording(LokyBackend):
 
     def submit(self, func, callback=None):
         type(self).submitted += 1
-        return getattr(super(), SUBMIT)(func, callback)
-
-    apply_async = submit
+        return super().submit(func, callback)
 
 
 class Unhurried(ParallelBackendBase):
@@ -53,8 +50,6 @@ class Unhurried(ParallelBackendBase):
     def submit(self, func, callback=None):
         type(self).submitted += 1
         return self.pool.apply_async(func, callback=callback)
-
-    apply_async = submit
 
 
 @pytest.fixture(params=[Recording, Unhurried])
@@ -230,7 +225,6 @@ class TestWhatReachesTheWorkers:
             seen = set(processes.map(lambda _: os.environ["OMP_NUM_THREADS"], range(9)))
         assert seen == {str(count)}
 
-    @worker_settings
     def test_an_initializer_runs_in_the_workers(self, processes):
         with joblib.parallel_config(
             backend="loky", initializer=lambda value: os.environ.update(STARTED=value), initargs="1"

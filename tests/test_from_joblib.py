@@ -14,7 +14,6 @@ import numpy
 import pytest
 from environments import ROOT
 from joblib import Parallel, delayed
-from joblibs import worker_settings
 
 from phylozoo_parallel import MultiprocessingExecutor, PhyloZooValueError, ThreadingExecutor
 
@@ -29,7 +28,6 @@ CHECKS = {
 }
 
 
-@worker_settings
 def test_the_page_runs_from_top_to_bottom(run_page, tmp_path, monkeypatch):
     """And of each row of expressions, joblib's and ours have the same results."""
     monkeypatch.chdir(tmp_path)
@@ -214,7 +212,6 @@ class TestArrays:
 
 
 class TestWorkersOfAContext:
-    @worker_settings
     def test_idle_workers_end_after_idle_worker_timeout(self, processes, pool_pids, wait_until):
         with joblib.parallel_config(backend="loky", idle_worker_timeout=0.2):
             seen = set(processes.map(pid, range(4), 1))
@@ -249,7 +246,6 @@ class TestWorkersOfAContext:
             results = processes.map(threads_allowed, range(4))
         assert set(results) == {"6"}
 
-    @worker_settings
     def test_an_initializer_has_no_effect_on_threads(self):
         started = []
         with joblib.parallel_config(backend="loky", initializer=started.append, initargs=(1,)):

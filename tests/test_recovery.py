@@ -354,8 +354,7 @@ def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
         executor = MultiprocessingExecutor(2, retries=0)
         assert list(executor.map(abs, [-1, 2])) == [1, 2]
         backend = pools.kept["processes"].backend
-        name = "submit" if hasattr(backend, "submit") else "apply_async"  # before joblib 1.5
-        submit, before = getattr(backend, name), backend._workers
+        submit, before = backend.submit, backend._workers
 
         def wait_until(ready, seconds):
             end = time.monotonic() + seconds
@@ -363,7 +362,7 @@ def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
                 time.sleep(0.01)
 
         def late(*args, **kwargs):
-            delattr(backend, name)
+            del backend.submit
             os.kill(next(iter(before._processes)), 9)
             wait_until(lambda: before._flags.broken, 20)
             other = MultiprocessingExecutor(2)
@@ -371,7 +370,7 @@ def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
             wait_until(lambda: backend._workers is not before, 2)
             return submit(*args, **kwargs)
 
-        setattr(backend, name, late)
+        backend.submit = late
         try:
             list(executor.map(os._exit, [3], 1))
         except RuntimeError as error:

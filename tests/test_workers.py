@@ -11,7 +11,6 @@ from pathlib import Path
 
 import joblib
 import pytest
-from joblibs import worker_settings
 from systems import needs_posix, no_guard
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
@@ -395,7 +394,6 @@ class TestOnePool:
 
 
 @needs_posix("signals to block")
-@worker_settings
 def test_workers_that_start_again_ignore_interrupts(run_script):
     """They end after a while without work, and the next map starts new ones."""
     run_script(

@@ -124,9 +124,7 @@ class Opened:
     @property
     def folder(self) -> str | None:
         """The folder that the user's joblib settings name for temporary files, if any."""
-        folder: str | None = None
-        for name in "_backend_kwargs", "_backend_args":  # the latter before joblib 1.5
-            folder = getattr(self.parallel, name, {}).get("temp_folder") or folder
+        folder: str | None = getattr(self.parallel, "_backend_kwargs", {}).get("temp_folder")
         return folder or os.environ.get("JOBLIB_TEMP_FOLDER")
 
     @staticmethod
