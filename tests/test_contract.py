@@ -132,6 +132,7 @@ def test_maps_are_right_when_tasks_have_another_form(tmp_path):
     assert not probed(tmp_path)
 
 
+@NEEDLESS
 @pytest.mark.parametrize(
     "make",
     [skew.next_joblib, skew.outside_joblib, partial(skew.next_joblib, mended=False)],
@@ -142,6 +143,7 @@ def test_maps_are_right_with_the_next_loky(make, tmp_path):
     assert not probed(tmp_path)
 
 
+@NEEDLESS
 def test_threads_share_one_pool_where_loky_has_one_for_each_thread(tmp_path, run_script):
     skew.next_joblib(tmp_path)
     run_script(
