@@ -15,7 +15,7 @@ from systems import needs_linux, needs_posix
 NAMES = [f"{case.name}-{backend}" for case, backend in cases.RUNS]
 
 LINUX = "more memory than allowed|out of memory"
-POSIX = "Ctrl-C|alarm|signal|room|descriptor|half|closed|while the program ends|interrupt"
+POSIX = "Ctrl-C|alarm|signal|room|descriptor|half an|closed|while the program ends|interrupt"
 
 
 def here(case, backend):

@@ -61,7 +61,7 @@ def test_a_late_item_names_itself_and_ends_its_process(func):
     check(MultiprocessingExecutor(2, timeout=2.0), func, range(60), list(range(30)))
 
 
-AROUND = 6 if WINDOWS else 1
+AROUND = 6 if WINDOWS else 3
 """Seconds for what is around an item; Windows' emulators take long to import a module."""
 
 

@@ -113,6 +113,13 @@ class ProcessEngine(StreamingEngine):
                 loss = _lost(executor)
                 pool.open(start.size(executor))
                 raise loss from None
+            except OSError:  # a worker cannot be replaced, and nobody hears of the task
+                if not start.pids(executor):
+                    raise
+                executor.loss = WorkersLost({}, {})
+                failure.let_break(executor)
+                pool.open(start.size(executor))
+                raise executor.loss from None
             finally:
                 pools.here.busy = False
 
