@@ -233,7 +233,7 @@ def test_modules_stay_small() -> None:
 
 
 def test_every_requirement_has_a_lower_bound_alone() -> None:
-    """Or the environment with the oldest of everything could not tell what that is."""
+    """Otherwise the environment with the oldest releases could not know them."""
     pins = oldest.oldest(requires("phylozoo-parallel") or [])
     assert {"joblib", "loky", "cloudpickle"} < {pin.partition("==")[0] for pin in pins}
     assert len(pins) == len({pin.partition("==")[0] for pin in pins})

@@ -92,7 +92,7 @@ def test_the_percentages_of_the_text_add_up(workers):
 
 
 def test_a_profile_records_all_maps_that_start_inside(threads, sequential):
-    """Also in other threads, also where they end later; not those that start outside."""
+    """Also in other threads, and also if they end later; not maps that started outside."""
     before = threads.map(str, range(4))
     with phylozoo_parallel.profile() as run, phylozoo_parallel.profile() as inner:
         other = threading.Thread(target=lambda: list(sequential.map(str, range(3))))
@@ -306,7 +306,7 @@ def spin(seconds):
 
 
 def cores_free():
-    """Tell whether this machine has a core for us, or other programs take them."""
+    """Return whether this machine has free cores, or other programs use them."""
     begin = time.perf_counter()
     spin(0.1)
     return time.perf_counter() - begin < 0.13
@@ -323,7 +323,7 @@ def test_advice_names_threads_that_wait_for_the_gil():
 
 
 def hash_in_threads(size):
-    """Keep four threads busy, as BLAS does: hashing lets go of the interpreter's lock."""
+    """Keep four threads busy, as BLAS does: hashing releases the global interpreter lock."""
     block = bytes(size)
     threads = [threading.Thread(target=hashlib.sha256, args=(block,)) for _ in range(3)]
     for thread in threads:
@@ -354,7 +354,7 @@ def test_a_sequential_map_gets_no_advice():
 
 @pytest.mark.parametrize(("workers", "chunks"), [(1, 10), (64, 640), (2, 3000)])
 def test_a_picture_is_full_to_its_ends_and_of_bounded_size(workers, chunks):
-    """However many chunks there are, what is drawn takes the time that it took."""
+    """For any number of chunks, the drawn width is the time that they took."""
     pytest.importorskip("matplotlib")
     from phylozoo_parallel._profile import plot
 
@@ -396,7 +396,7 @@ def test_a_notebook_shows_text_and_picture(threads):
     ],
 )
 def test_cpu_time_tells_whether_threads_wait_for_the_gil(threads, of_a_core, words):
-    """On times of which only the cores used are made up: other programs may take ours."""
+    """The CPU times are made up, because other programs may use the cores."""
     list(threads.map(nap, [0.05] * 4, chunksize=1))  # they are up
     one = profiled(threads, nap, [0.3] * 4, chunksize=1)
     for row in one.record.rows:

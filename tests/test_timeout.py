@@ -63,7 +63,7 @@ def test_a_late_item_names_itself_and_ends_its_process(func):
 
 @pytest.fixture
 def short(monkeypatch):
-    """Have all around the items end soon, too: in a second, and not in a minute."""
+    """Shorten the limit for imports and pickling, too: to a second, from a minute."""
     monkeypatch.setattr(limits, "LEAST", 1.0)
     monkeypatch.setattr(limits, "TIMES", 2)
     return MultiprocessingExecutor(2, timeout=0.5)
@@ -188,7 +188,7 @@ def test_a_map_that_is_refused_leaves_nothing_open():
 
 @needs_posix("half of a message")
 def test_a_worker_that_died_by_itself_is_not_called_late(run_script):
-    """It dies while it answers, so that nothing is heard of it but its silence."""
+    """It dies while it sends its result, so that the caller hears nothing from it."""
     run_script(
         """
         import logging, os
