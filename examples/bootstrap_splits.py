@@ -307,7 +307,7 @@ def gained(parallel: ParallelConfig, alone: float, seconds: float) -> str:
     ending = "" if workers == 1 else "s" if kind == "thread" else "es"
     told = (
         f"{workers} worker {kind}{ending}: {seconds:.1f} s with their start, "
-        f"{alone / seconds:.1f} times as fast"
+        f"{alone / seconds:.2g} times as fast"
     )
     return (
         told if alone > seconds else f"{told}: too little work for workers, or the cores are busy"

@@ -16,10 +16,12 @@ import numpy
 import pytest
 import skew
 
+import phylozoo_parallel
 from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor, WorkerLostError
 from phylozoo_parallel._engines import pools
 from phylozoo_parallel._loky import contract
 from phylozoo_parallel._loky.contract import LokyBackend
+from phylozoo_parallel._profile.lanes import OTHER, PLAIN
 
 PROBE = Path(__file__).parent / "skew_probe.py"
 SOURCES = Path(contract.__file__).parent.parent
@@ -188,6 +190,20 @@ class TestPlainCalls:
         assert sorted(workers.map_unordered(abs, iter(items))) == sorted(items)
         assert list(workers.starmap(pow, [(2, 3), (3, 2)], 1)) == [8, 9]
         assert list(workers.map(abs, [])) == []
+
+    def test_a_profile_calls_other_what_joblib_does_not_tell(self, workers):
+        with phylozoo_parallel.profile() as run:
+            assert list(workers.map(abs, [-1] * 20, 1)) == [1] * 20
+            list(workers.map(time.sleep, [0.02] * 10, 1))
+        for one in run.maps:
+            assert one.engine == PLAIN
+            assert sum(one.shares.values()) == pytest.approx(1)
+            for lane in one.lanes:
+                states = [it.state for it in lane.segments]
+                began = [it.row is not None for it in lane.segments].index(True)
+                assert states[began - 1] == OTHER
+        assert run.maps[1].computing >= 10 * 0.02
+        assert len(run.maps[1].lanes) == 2
 
     def test_plain_calls_take_endless_input_and_can_be_left_early(self, workers):
         read = []

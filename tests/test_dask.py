@@ -489,3 +489,22 @@ def test_maps_that_are_left_early_leave_nothing_in_the_cluster(
         next(executor.map(abs, range(1000), 1))
         assert list(executor.map(abs, range(20))) == list(range(20))
         wait_until(lambda: not cluster.scheduler.tasks)
+
+
+def test_a_profile_tells_of_the_clusters_workers(executor, client):
+    with phylozoo_parallel.profile() as run:
+        list(executor.map(time.sleep, [0.02] * 20, 1))
+        assert [len(it) for it in executor.map(bytes, [100_000] * 4, 1)] == [100_000] * 4
+    first, second = run.maps
+    assert first.engine == "DaskDistributedBackend"
+    for one in run.maps:
+        assert sum(one.shares.values()) == pytest.approx(1)
+        assert one.reached <= one.most <= one.workers == len(one.lanes) == 2
+    of_cluster = of_the_cluster(client)
+    assert {int(lane.worker.split()[1]) for lane in first.lanes} == of_cluster
+    assert first.computing >= 20 * 0.02
+    assert second.bytes_back >= 400_000
+    for row in first.record.rows:  # one machine, one clock
+        assert row.packing <= row.sent <= row.times.began <= row.times.ended <= row.arrived
+    trips = run.to_dict()["maps"][0]["rows"]
+    assert all(trip["bytes_out"] > 0 for trip in trips)

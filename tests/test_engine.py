@@ -330,7 +330,10 @@ class WithItems:
         return None
 
 
-@needs_linux("tells how much room a pipe has")
+tells_room = needs_linux("tells how much room a pipe has")
+
+
+@tells_room
 @pytest.mark.parametrize("switch", ["0", "1"])
 def test_the_direct_path_can_be_switched_off(run_script, switch):
     code = f"""
@@ -356,6 +359,7 @@ def test_the_direct_path_can_be_switched_off(run_script, switch):
 class TestDirectPath:
     """Tasks that fit into the pipe skip two of loky's threads."""
 
+    @tells_room
     def test_a_task_without_room_in_the_pipe_goes_through_loky(self, processes, monkeypatch):
         assert list(processes.map(abs, range(4))) == list(range(4))
         queue = current()._call_queue
@@ -379,6 +383,7 @@ class TestDirectPath:
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, direct.PIPE)
         assert len(fed) == 4
 
+    @tells_room
     def test_a_message_sent_into_free_room_never_blocks(self):
         """A message may waste nearly a page with its length, and one with its end."""
         queue, chance, sent = (
@@ -465,6 +470,7 @@ class TestDirectPath:
         )
         assert (done.stdout, done.stderr) == ("[{600000}, {600000}, {600000}]\n", "")
 
+    @tells_room
     def test_a_signal_that_leaves_half_a_message_ends_the_workers(self, run_script):
         done = run_script(
             """
@@ -498,6 +504,7 @@ class TestDirectPath:
         )
         assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
+    @tells_room
     def test_a_signal_before_the_message_leaves_the_workers_alone(
         self, processes, pool_pids, monkeypatch
     ):
@@ -521,6 +528,7 @@ class TestDirectPath:
         assert not direct._sent(executor, lambda task: True)
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
 
+    @tells_room
     def test_a_signal_while_the_pipe_is_locked_releases_the_lock(self, run_script):
         done = run_script(
             """

@@ -44,6 +44,12 @@ CHECKS = {
     },
     "slow.md": {
         "[0.05] * 20": "assert 'speed-up' in str(run)\nassert run.maps[0].items == 20",
+        "harmonic_kept": "assert same_sums == sums",
+        "def highest_of_walk": "assert same_highest == highest",
+        "def open_and_work": "assert same_results == results == list(range(20))",
+        "def work_and_write": "assert written == list(range(30))",
+        "same_squares": "assert same_squares == squares",
+        "threadpool_limits": "assert numpy.allclose(same_values, values)",
         "def row": "assert same == total",
         "genome.bin": "assert again == counts",
         "taxa.sort": "assert len(means) == 41\nassert run.maps[0].items == 41",

@@ -28,7 +28,7 @@ def test_an_object_means_the_same_in_the_worker(processes, program, kind):
     for package in "attrs", "lazy_loader", "six", "numpy":
         if f"import {package}" in WORKS[kind]:
             pytest.importorskip(package)
-    if "itertools" in kind and sys.version_info >= (3, 14):
+    if "of itertools" in kind and sys.version_info >= (3, 14):
         pytest.skip("they cannot be pickled any more")
     main = program(WORKS[kind])
     seen = list(processes.map(main.f, [1, 2]))
@@ -59,7 +59,7 @@ def test_each_row_of_the_documented_table_has_a_test():
             break
         _, kind, fate, _ = line.split("|")
         rows[kind.strip()] = fate.strip()
-    refused = {kind for kind, fate in rows.items() if fate == "refused"}
+    refused = {kind for kind, fate in rows.items() if fate.startswith("refused")}
     assert refused == {kind.split(": ")[0] for kind in REFUSED}
     assert rows.keys() - refused == {kind.split(": ")[0] for kind in WORKS}
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import sys
+import time
 from pathlib import Path
 
 import joblib
@@ -102,3 +103,14 @@ def test_the_example_of_the_page_runs(tmp_path):
         variables={"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
     )
     assert done.stdout == "5050\n"
+
+
+def test_a_profile_tells_of_rays_workers(executor):
+    with phylozoo_parallel.profile() as run:
+        list(executor.map(time.sleep, [0.02] * 20, 1))
+    (one,) = run.maps
+    assert one.engine == "RayBackend"
+    assert sum(one.shares.values()) == pytest.approx(1)
+    assert one.computing >= 20 * 0.02
+    assert one.reached <= one.most <= one.workers == len(one.lanes) == 2
+    assert str(os.getpid()) not in " ".join(lane.worker for lane in one.lanes).split()

@@ -624,3 +624,27 @@ class TestAModuleThatShadows:
             """
         )
         assert done.stderr.count("SystemExit: no licence") <= 2 * 2  # the workers of two pools
+
+
+def test_a_program_without_stdout_and_stderr(run_script, tmp_path):
+    """As under pythonw, and in a shell after ``>&- 2>&-``."""
+    run_script(
+        f"""
+        import sys
+        sys.stdout = sys.stderr = None
+        import os
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        def fall(item):
+            if item == 1 and not os.path.exists("fallen"):
+                open("fallen", "w").close()
+                os._exit(1)
+            return item
+
+        os.chdir({str(tmp_path)!r})
+        results = list(MultiprocessingExecutor(2).map(fall, range(4), 1))
+        with open("results", "w") as file:
+            print(results, file=file)
+        """
+    )
+    assert (tmp_path / "results").read_text() == "[0, 1, 2, 3]\n"

@@ -41,6 +41,30 @@ def test_repr_of_results_without_a_length_counts_items_read(workers):
     assert repr(results) == "<results: 3 of the 3 items read so far done>"
 
 
+def test_results_of_a_map_without_workers(sequential):
+    results = sequential.map(lambda item: 1 // item, [1, 1, 0, 1])
+    assert repr(results) == "<results: 0 of 4 items done>"
+    assert [next(results), next(results)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert repr(results) == "<results: 2 of 4 items done>"
+    results = sequential.starmap(pow, iter([(2, 3), (3, 2)]))
+    assert next(results) == 8
+    assert repr(results) == "<results: 1 item done>"
+    results.close()
+    assert list(results) == []
+    assert repr(results) == "<results: 1 item done>"
+
+
+def test_results_under_a_bar(capsys):
+    pytest.importorskip("tqdm")
+    results = SequentialExecutor(progress=True).map(str, range(3))
+    assert next(results) == "0"
+    assert repr(results) == "<results: 1 of 3 items done>"
+    assert list(results) == ["1", "2"]
+    assert "3/3" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_repr_of_results_works_after_close_and_failure(kind, request):
     results = request.getfixturevalue(kind).map(lambda item: 1 // item, [1, 0, 1], chunksize=1)

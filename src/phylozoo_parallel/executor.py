@@ -8,8 +8,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, overload
 
-from phylozoo_parallel import _listener, _options, _progress
-from phylozoo_parallel._map.in_place import one_by_one
+from phylozoo_parallel import _listener, _options
+from phylozoo_parallel._map.in_place import InPlace
 from phylozoo_parallel.protocol import Arguments
 
 T = TypeVar("T")
@@ -328,10 +328,9 @@ class Executor(ABC):
 
             engine = choose.open_engine(self._kind, self._wanted)
         if engine is None:  # sequential, or inside a worker, or joblib has no workers here
-            results = one_by_one(*listener.in_place(func, items), options)
             # A map inside a worker shows no progress bar.
-            bar = _progress.bar(in_place and options.progress, total, results)
-            return results if bar is None else iter(bar)
+            bar = in_place and options.progress
+            return InPlace.of(*listener.in_place(func, items), options, total, bar)
         # Imported here, and not above, so that the workers of a first map already start meanwhile.
         from phylozoo_parallel._map import loop
 

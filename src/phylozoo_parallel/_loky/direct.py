@@ -143,22 +143,6 @@ def _sent(executor: Any, ours: Callable[[Any], bool]) -> Any:
     return None
 
 
-def _widen(executor: Any) -> bool:
-    """Make the pipes larger; return whether this system tells how much room a pipe has."""
-    if sys.platform != "linux":
-        return False
-    with suppress(ImportError, AttributeError, NotImplementedError, OSError):
-        import fcntl
-
-        executor._call_queue.full()
-        _room(executor._call_queue)
-        for queue in executor._call_queue, executor._result_queue:
-            with suppress(OSError):  # the system limits the pipe memory of a user
-                fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, PIPE)
-        return True
-    return False
-
-
 def _known(executor: Any) -> bool:
     """Return whether loky has all that this module needs."""
     loky: Any = contract.process_executor
@@ -170,15 +154,35 @@ def _known(executor: Any) -> bool:
     )
 
 
-def _room(queue: Any) -> int:
-    """Return the bytes that a queue's pipe has room for; nobody else may write to it meanwhile."""
-    if sys.platform != "linux":
-        return 0
+if sys.platform == "linux":
     import fcntl
     import termios
 
-    size, waiting = fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ), queue.qsize()
-    used = fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)) if waiting else b""
-    # A pipe consists of pages, and each message may leave two of them partly empty.
-    wasted = 2 * mmap.PAGESIZE * (waiting + 1)
-    return int(size - int.from_bytes(used, sys.byteorder) - wasted)
+    def _widen(executor: Any) -> bool:
+        """Make the pipes larger; return whether this system tells how much room a pipe has."""
+        with suppress(AttributeError, NotImplementedError, OSError):
+            executor._call_queue.full()
+            _room(executor._call_queue)
+            for queue in executor._call_queue, executor._result_queue:
+                with suppress(OSError):  # the system limits the pipe memory of a user
+                    fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, PIPE)
+            return True
+        return False
+
+    def _room(queue: Any) -> int:
+        """Return the bytes a queue's pipe has room for; nobody else may write to it meanwhile."""
+        size, waiting = fcntl.fcntl(queue._writer, fcntl.F_GETPIPE_SZ), queue.qsize()
+        used = fcntl.ioctl(queue._writer, termios.FIONREAD, bytes(4)) if waiting else b""
+        # A pipe consists of pages, and each message may leave two of them partly empty.
+        wasted = 2 * mmap.PAGESIZE * (waiting + 1)
+        return int(size - int.from_bytes(used, sys.byteorder) - wasted)
+
+else:
+
+    def _widen(executor: Any) -> bool:
+        """Return False: this system does not tell how much room a pipe has."""
+        return False
+
+    def _room(queue: Any) -> int:
+        """Return that there is no room."""
+        return 0

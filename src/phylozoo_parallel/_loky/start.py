@@ -9,8 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from time import sleep
-from typing import Any
+from typing import Any, TextIO
 
 from phylozoo_parallel._loky import contract
 
@@ -100,6 +101,14 @@ def fill_streams() -> None:
             os.set_inheritable(fd, True)
             fd = os.dup(fd)
         os.close(fd)
+    # loky flushes both for each new worker; a program may have none, as under pythonw.
+    sys.stdout = _nowhere() if sys.stdout is None else sys.stdout
+    sys.stderr = _nowhere() if sys.stderr is None else sys.stderr
+
+
+@cache
+def _nowhere() -> TextIO:
+    return open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)
 
 
 def pids(executor: Any) -> tuple[int, ...]:

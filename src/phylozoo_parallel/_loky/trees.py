@@ -27,30 +27,27 @@ def end(workers: Iterable[Any]) -> None:
         Those that have ended by themselves are skipped: their children can no longer be found.
     """
     running = [worker for worker in workers if worker.exitcode is None]
-    if sys.platform == "win32":
-        for worker in running:
-            _end_on_windows(worker)
-    else:
-        _end_on_posix({worker.pid for worker in running})
+    _end(running)
     for worker in running:
         worker.join()
 
 
 if sys.platform == "win32":
 
-    def _end_on_windows(worker: Any) -> None:
-        with suppress(OSError):
-            command = ["taskkill", "/F", "/T", "/PID", str(worker.pid)]
-            flags = subprocess.CREATE_NO_WINDOW
-            subprocess.run(command, capture_output=True, creationflags=flags, check=False)
-        with suppress(OSError):
-            worker.terminate()  # on Windows this is what SIGKILL is elsewhere
+    def _end(workers: Iterable[Any]) -> None:
+        for worker in workers:
+            with suppress(OSError):
+                command = ["taskkill", "/F", "/T", "/PID", str(worker.pid)]
+                flags = subprocess.CREATE_NO_WINDOW
+                subprocess.run(command, capture_output=True, creationflags=flags, check=False)
+            with suppress(OSError):
+                worker.terminate()  # on Windows this is what SIGKILL is elsewhere
 
 else:
 
-    def _end_on_posix(pids: set[int]) -> None:
+    def _end(workers: Iterable[Any]) -> None:
         found: set[int] = set()
-        new = pids
+        new: set[int] = {worker.pid for worker in workers}
         try:
             while new:
                 found |= new

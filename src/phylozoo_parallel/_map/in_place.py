@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 from typing import Any
 
+from phylozoo_parallel import _progress
 from phylozoo_parallel._options import Options
 from phylozoo_parallel.errors import placed, short
 
 
-def one_by_one(func: Callable[..., Any], items: Iterator[Any], options: Options) -> Iterator[Any]:
-    """Yield the result of each item; its exception, if exceptions are to be returned."""
+class InPlace(chain[Any]):
+    """The results of a map without workers, one by one; like those of the other maps it shows."""
+
+    _steps: Generator[Any, None, None]
+    _done: list[int]
+    _total: int | None
+
+    @classmethod
+    def of(
+        cls,
+        func: Callable[..., Any],
+        items: Iterator[Any],
+        options: Options,
+        total: int | None,
+        bar: bool | str,
+    ) -> InPlace:
+        """
+        Return the results of a function.
+
+        Parameters
+        ----------
+        func : callable
+        items : Iterator
+        options : Options
+        total : int or None
+            Number of items, where it is known.
+        bar : bool or str
+            Whether to show a progress bar, or its description.
+        """
+        done = [0]
+        steps: Any = one_by_one(func, items, options, done)
+        shown = _progress.bar(bar, total, steps)
+        steps = steps if shown is None else iter(shown)
+        results = cls(steps)  # a step through chain is one in C
+        results._steps, results._done, results._total = steps, done, total
+        return results
+
+    def close(self) -> None:
+        """End the map; what has not begun does not run."""
+        self._steps.close()
+
+    def __repr__(self) -> str:
+        done = self._done[0]
+        if self._total is not None:
+            return f"<results: {done:,} of {self._total:,} items done>"
+        return f"<results: {done:,} item{'s' if done != 1 else ''} done>"
+
+
+def one_by_one(
+    func: Callable[..., Any], items: Iterator[Any], options: Options, done: list[int]
+) -> Generator[Any, None, None]:
+    """Yield the result of each item, and count it; its exception, if those are to be returned."""
     # This is a generator because a StopIteration raised by func becomes a RuntimeError in it
     # (PEP 479). The built-in map would end, as if there were no more items.
     for index, item in enumerate(items):
@@ -24,4 +76,5 @@ def one_by_one(func: Callable[..., Any], items: Iterator[Any], options: Options)
             result = placed(error)
             if hasattr(result, "add_note"):
                 result.add_note(f"item {index} = {short(item)}")
+        done[0] = index + 1
         yield result

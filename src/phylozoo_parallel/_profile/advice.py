@@ -237,10 +237,12 @@ def one_lock(one: Figures) -> Found:
     free = not getattr(sys, "_is_gil_enabled", lambda: True)()
     if free or one.backend != "threading" or one.reached < 1.5:
         return None
-    cores = sum(run.row.times.cpu for run in one.runs if run.row.times) / one.wall
-    if not 0.6 <= cores <= 1.3:  # less: they wait for something else; more: they run in parallel
+    times = [run.row.times for run in one.runs if run.row.times]
+    cores = sum(it.cpu for it in times) / one.wall
+    wanted = cores + sum(it.in_line for it in times) / one.wall  # other programs have the rest
+    if cores > 1.3 or wanted < 0.6:  # they do run at the same time, or waited for something else
         return None
-    return one.shares[COMPUTING] * (1 - cores / one.reached), (
+    return one.shares[COMPUTING] * (1 - wanted / one.reached), (
         f"all threads were busy, and together they used {cores:.1f} cores: they take turns with "
         "the interpreter's lock (GIL); use processes"
     )

@@ -34,6 +34,9 @@ AGAIN = "run again after a death"
 OTHER = "other"
 STATES = (COMPUTING, STARTING, UNPICKLING, SHIPPING, INPUT, READER, CALLER, TAIL, AGAIN, OTHER)
 
+PLAIN = "Parallel"
+"""The name of the engine that leaves all to whole calls of joblib's."""
+
 _MEANWHILE: dict[Doing, str] = {
     "opening": STARTING,
     "pickling": SHIPPING,
@@ -146,12 +149,12 @@ def _run(row: Row, at: Times, ahead: float) -> Run:
 def lanes(record: Recorder) -> list[Lane]:
     """Return the lanes of a map; each covers the time from its beginning to its end."""
     spells = record.spells()
-    begin, end = record.begin, spells[-1].end if spells else record.begin
+    end = spells[-1].end if spells else record.begin
     if record.engine == IN_PLACE:
         whole = [Stretch(_MEANWHILE[it.doing], it.begin, it.end) for it in spells]
         return [Lane("caller", whole)]
     found = runs(record.rows, clocks(record.rows))
-    painter = _Painter(spells, record.rows, found, begin, end)
+    painter = _Painter(record, spells, found, end)
     slots = _slots(found, record.workers)
     return [Lane(_names(slot), painter.paint(slot)) for slot in slots]
 
@@ -195,12 +198,12 @@ class _Painter:
 
     def __init__(
         self,
+        record: Recorder,
         spells: Sequence[Spell],
-        rows: Sequence[Row],
         found: Sequence[Run],
-        begin: float,
         end: float,
     ) -> None:
+        begin, rows = record.begin, record.rows
         self._spells = spells
         self._begins = [spell.begin for spell in spells]
         self._begin, self._end = begin, end
@@ -208,6 +211,8 @@ class _Painter:
         self._last_end = max((run.end for run in found), default=begin)
         ready = [run.ready for run in found if run.ready is not None and run.ready > begin]
         self._all_up = max(ready, default=begin)
+        # joblib starts them within its call: nobody knows when they were up.
+        self._first_trip = OTHER if record.engine == PLAIN else SHIPPING
         self._out: list[Stretch] = []
         self._at = begin
 
@@ -219,9 +224,9 @@ class _Painter:
             if run.worker not in met and run.ready is not None:
                 self._upto(run.ready, STARTING, limit=run.begin)
                 self._upto(run.loaded or run.ready, UNPICKLING, limit=run.begin)
-            met.add(run.worker)
             self._wait(before, min(run.row.packing, run.begin), _MEANWHILE)
-            self._upto(run.begin, SHIPPING)
+            self._upto(run.begin, SHIPPING if run.worker in met else self._first_trip)
+            met.add(run.worker)
             self._run(run)
             before = run
         if not slot:

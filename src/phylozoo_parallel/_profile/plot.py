@@ -112,7 +112,7 @@ def plot(one: Figures, title: str) -> Any:
         from matplotlib.figure import Figure
         from matplotlib.patches import Patch
     except ImportError:
-        raise ImportError("plot needs matplotlib: pip install phylozoo-parallel[plot]") from None
+        raise ImportError("plot needs matplotlib: pip install matplotlib") from None
     begin, end = one.record.begin, one.record.begin + one.wall
     spells = [it for it in one.record.spells() if it.doing in _CALLER]
     caller = [(_CALLER[it.doing], it.begin, it.end) for it in spells]

@@ -13,7 +13,9 @@ import copyreg
 import enum
 import functools
 import gc
+import io
 import random
+import re
 import struct
 import sys
 import threading
@@ -22,10 +24,10 @@ import typing
 import warnings
 import weakref
 from collections.abc import Callable
-from pickle import PickleBuffer, PicklingError
+from pickle import PicklingError
 from typing import Any
 
-from phylozoo_parallel._shipping import identity, weak
+from phylozoo_parallel._shipping import buffers, identity, weak
 from phylozoo_parallel._shipping.classes import reduce_class, reduce_member
 from phylozoo_parallel._shipping.identity import by_value, importable
 from phylozoo_parallel._shipping.proxies import Plain, module, set_attributes
@@ -154,19 +156,6 @@ def sentinel(obj: object, plain: Plain) -> Any:
     return identity.bare(obj, object)
 
 
-def _view(obj: memoryview, plain: Plain) -> Any:
-    if not obj.contiguous:
-        return NotImplemented
-    return _cast, (PickleBuffer(obj), obj.format, obj.shape, obj.readonly)
-
-
-def _cast(data: Any, form: str, shape: tuple[int, ...], readonly: bool) -> memoryview:
-    view = memoryview(data).cast("B")
-    if form != "B" or len(shape) != 1:
-        view = view.cast(form, shape)  # type: ignore[call-overload]
-    return view.toreadonly() if readonly else view
-
-
 def _struct(obj: struct.Struct, plain: Plain) -> Any:
     return type(obj), (obj.format,)
 
@@ -238,6 +227,35 @@ def _system_random(obj: random.SystemRandom, plain: Plain) -> Any:
     return type(obj), ()
 
 
+def _scanner(obj: Any, plain: Plain) -> Any:
+    state = {name: value for name, value in vars(obj).items() if name != "scanner"}
+    return _newobj, (type(obj),), (state, obj.scanner.flags), None, None, _set_scanner
+
+
+def _set_scanner(obj: Any, told: tuple[dict[str, Any], int]) -> None:
+    state, flags = told
+    re.Scanner.__init__(obj, state["lexicon"], flags)  # type: ignore[attr-defined]
+    obj.__dict__.update(state)
+
+
+def _finalizer(obj: weakref.finalize[Any, Any], plain: Plain) -> Any:
+    """Only one that has run: elsewhere one that waits would be dead, or clean up too early."""
+    return of_a_module(obj, plain) if obj.alive else plain(obj)
+
+
+def _temporary(obj: Any, plain: Plain) -> Any:
+    """``tempfile.TemporaryDirectory``: it is removed where it was made."""
+    gone = weakref.finalize.__new__(weakref.finalize)
+    return _newobj, (type(obj),), {**vars(obj), "_finalizer": gone}
+
+
+def _manager(obj: Any, plain: Plain) -> Any:
+    """Ship what ``contextlib.contextmanager`` makes, before it is entered, to be made anew."""
+    if "func" not in vars(obj):
+        return NotImplemented
+    return type(obj), (obj.func, obj.args, obj.kwds)
+
+
 def iterator(obj: Any, plain: Plain) -> Any:
     """Ship an iterator of ``itertools`` at its present position; Python 3.14 no longer can."""
     with warnings.catch_warnings():
@@ -250,6 +268,8 @@ def stream(obj: Any, plain: Plain) -> Any:
     for name in ("stdout", "stderr"):
         if obj is getattr(sys, name):
             return identity.from_module, ("sys", name)
+    if isinstance(obj, io.TextIOWrapper) and not obj.closed and obj.writable():
+        raise PicklingError("what is written would be lost")  # cloudpickle ships the text in it
     return plain(obj)
 
 
@@ -266,14 +286,17 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     functools._lru_cache_wrapper: _cached,
     functools.cached_property: _cached_property,
     weakref.ref: weak.ref,
+    weakref.finalize: _finalizer,
     weakref.ProxyType: weak.proxy,
     weakref.CallableProxyType: weak.proxy,
     **dict.fromkeys(weak.CONTAINERS, weak.container),
     threading.local: _local,
     contextvars.ContextVar: _context_var,
-    memoryview: _view,
+    memoryview: buffers.view,
     struct.Struct: _struct,
     random.SystemRandom: _system_random,
+    re.Scanner: _scanner,  # type: ignore[attr-defined]
+    io.TextIOWrapper: stream,
     type(functools.cmp_to_key(max)): _key,
     typing.NewType: _new_type,
     typing.ParamSpec: _param_spec,
@@ -284,5 +307,12 @@ for _name in ("TypeVarTuple", "TypeAliasType"):  # since Python 3.11 and 3.12
     if hasattr(typing, _name):
         RULES[getattr(typing, _name)] = _alias if _name == "TypeAliasType" else _param_spec
 
-NAMED: dict[str, Callable[[Any, Plain], Any]] = {"numpy.vectorize": _vectorize}
-"""The same for types of packages that may not be installed, by name."""
+NAMED: dict[str, Callable[[Any, Plain], Any]] = {
+    "numpy.vectorize": _vectorize,
+    "tempfile.TemporaryDirectory": _temporary,
+    "contextlib._GeneratorContextManagerBase": _manager,
+    "_ctypes.PyCArrayType": buffers.array,
+    "_ctypes.PyCPointerType": buffers.pointer,
+    "_ctypes.PyCFuncPtrType": buffers.function,
+}
+"""The same by name, for types that may not be installed or are not part of an interface."""

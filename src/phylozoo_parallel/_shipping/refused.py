@@ -30,6 +30,7 @@ FILE = "an open file belongs to the process that opened it: pass its name and op
 FILE += " the function"
 POOL = f"workers belong to the process that started them: {INSIDE}"
 CHANNEL = "it joins threads of one process only: pass items, and return results"
+SHARED = "it joins processes that inherit it: pass items, and return results"
 STREAM = "it is half run: pass what it is made from, or a list of what it yields"
 
 REFUSED = {
@@ -43,7 +44,13 @@ REFUSED = {
     "queue.Queue": CHANNEL,
     "_queue.SimpleQueue": CHANNEL,
     "multiprocessing.synchronize.SemLock": LOCK,
-    "multiprocessing.queues.Queue": CHANNEL,
+    "multiprocessing.synchronize.Condition": LOCK,
+    "multiprocessing.synchronize.Event": SHARED,
+    "multiprocessing.queues.Queue": SHARED,
+    "multiprocessing.queues.SimpleQueue": SHARED,
+    "multiprocessing.connection._ConnectionBase": SHARED,
+    "multiprocessing.connection.Listener": CONNECTION,
+    "multiprocessing.sharedctypes.SynchronizedBase": SHARED,
     "multiprocessing.process.BaseProcess": POOL,
     "multiprocessing.pool.Pool": POOL,
     "concurrent.futures._base.Executor": POOL,
@@ -52,6 +59,8 @@ REFUSED = {
     "_asyncio.Task": STREAM,
     "_asyncio.Future": STREAM,
     "subprocess.Popen": f"a program belongs to the process that started it: {INSIDE}",
+    "selectors.BaseSelector": CONNECTION,
+    "select.epoll": CONNECTION,
     "socket.socket": CONNECTION,
     "_socket.socket": CONNECTION,
     "_ssl._SSLContext": f"it holds secrets of this process: {INSIDE}",
@@ -60,6 +69,10 @@ REFUSED = {
     "_io.TextIOWrapper": FILE,
     "_io._IOBase": FILE,
     "mmap.mmap": FILE,
+    "shelve.Shelf": FILE,
+    "dbm.dumb._Database": FILE,
+    "weakref.finalize": "a finalizer belongs to the process that made it: leave it out, as with"
+    " `__getstate__`, or " + INSIDE,
     "generator": STREAM,
     "coroutine": STREAM,
     "async_generator": STREAM,

@@ -9,15 +9,41 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from pickle import PicklingError
 from typing import Any
+
+from phylozoo_parallel._shipping.identity import state_of
 
 CONTAINERS = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 
 
 def ref(obj: Any, plain: Callable[[Any], Any]) -> Any:
-    make = _Method if isinstance(obj, weakref.WeakMethod) else _Ref
     target = obj()
+    if type(obj) not in (weakref.ref, weakref.WeakMethod, _Ref, _Method):
+        return _of_a_class(obj, target)
+    make = _Method if isinstance(obj, weakref.WeakMethod) else _Ref
     return (_gone, ()) if target is None else (make, (target,))
+
+
+def _of_a_class(obj: Any, target: Any) -> Any:
+    """Ship a reference of the user's class, without calling what the user wrote."""
+    if not hasattr(obj, "__dict__") or isinstance(obj, weakref.WeakMethod):
+        raise PicklingError("its class has no place for what it refers to")
+    target = _Nobody() if target is None else target
+    state = {name: it for name, it in state_of(obj).items() if name != "__callback__"}
+    return _made, (type(obj), target), state, None, None, _set_made
+
+
+def _made(kind: Any, target: Any) -> Any:
+    found = weakref.ref.__new__(kind, target)
+    if type(target) is not _Nobody:
+        found.__dict__["_kept"] = target
+    return found
+
+
+def _set_made(obj: Any, state: dict[str, Any]) -> None:
+    for name, value in state.items():
+        object.__setattr__(obj, name, value)
 
 
 def proxy(obj: Any, plain: Callable[[Any], Any]) -> Any:

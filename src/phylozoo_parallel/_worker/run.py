@@ -16,6 +16,7 @@ from time import perf_counter, process_time, thread_time
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._worker import settings
+from phylozoo_parallel._worker.in_line import seconds_in_line
 from phylozoo_parallel.errors import line, short
 
 STRIDE = 255
@@ -64,6 +65,8 @@ class Times(NamedTuple):
     """The same, of all threads of its process."""
     longest: tuple[float, int, int]
     """Of the longest item: seconds, index; and how many quick items after it are in these."""
+    in_line: float = 0.0
+    """Seconds in which this thread was ready, and other programs had the cores."""
 
 
 class Took(NamedTuple):
@@ -141,12 +144,13 @@ def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
         if not task.wanted():
             return [], 0, (0.0,), (), None, None
         settings.own_numbers(errors)
-        cpu = cpu_seconds(task.pace)
+        cpu, waited = cpu_seconds(task.pace), seconds_in_line() if task.pace.timed else 0.0
         ran, longest = run(task)
         now, times = perf_counter(), None
         if task.pace.timed:
             name, used = threading.current_thread().name, cpu_seconds(task.pace, cpu)
-            times = Times(name, None, None, begin, begin, begin, now, now, *used, longest)
+            waited = seconds_in_line() - waited
+            times = Times(name, None, None, begin, begin, begin, now, now, *used, longest, waited)
         return task.results, len(task.results), (now - begin, *ran), task.failures, None, times
     finally:
         here.kind = None
