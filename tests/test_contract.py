@@ -199,8 +199,8 @@ class TestPlainCalls:
             assert one.engine == PLAIN
             assert sum(one.shares.values()) == pytest.approx(1)
             for lane in one.lanes:
-                states = [it.state for it in lane.segments]
-                began = [it.row is not None for it in lane.segments].index(True)
+                states = [it.state for it in lane.stretches]
+                began = [it.row is not None for it in lane.stretches].index(True)
                 assert states[began - 1] == OTHER
         assert run.maps[1].computing >= 10 * 0.02
         assert len(run.maps[1].lanes) == 2
