@@ -66,7 +66,7 @@ class Times(NamedTuple):
     longest: tuple[float, int, int]
     """Of the longest item: seconds, index; and how many quick items after it are in these."""
     in_line: float = 0.0
-    """Seconds in which this thread was ready, and other programs had the cores."""
+    """Seconds in which this thread was ready to run, but other programs had the cores."""
 
 
 class Took(NamedTuple):
