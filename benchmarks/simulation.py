@@ -45,7 +45,7 @@ def log_normal(count, chance):
 
 
 def bimodal(count, chance):
-    """One item in twenty takes forty times as long."""
+    """Return seconds of items, of which one in twenty takes forty times as long."""
     costs = [40.0 if chance.random() < 0.05 else 1.0 for _ in range(count)]
     return [cost * MEAN * count / sum(costs) for cost in costs]
 
@@ -77,7 +77,7 @@ class Machine:
         self.busy += seconds
 
     def send(self, what, first, count, budget=None):
-        """Send a chunk: it is known at once when it will be back, as all wait in one line."""
+        """Send a chunk, and compute when it will be back: all chunks wait in one line."""
         self.work(CALLER / 2 + count * CALLER_ITEM / 2)
         self.chunks += 1
         start = max(heapq.heappop(self._free), self.now) + WORKER / 2
@@ -89,7 +89,7 @@ class Machine:
         heapq.heappush(self.flying, (end, self.chunks, what, first, count, done))
 
     def back(self):
-        """Wait for the next chunk that comes back, and take it in."""
+        """Wait for the next chunk that comes back, and handle it."""
         end, _, *what, done = heapq.heappop(self.flying)
         self.now = max(self.now, end)
         self.work(CALLER / 2 + done * CALLER_ITEM / 2)

@@ -283,7 +283,7 @@ def test_other_machines_get_large_values_in_the_message():
 def test_a_segment_that_became_something_else_is_not_opened(tmp_path):
     segment = memory.Segment()
     path, device, inode = segment.name
-    with pytest.raises(FileNotFoundError, match="no longer"):
+    with pytest.raises(FileNotFoundError, match="another file has its name"):
         memory.opened((path, device, inode + 1), os.O_RDONLY)
     segment.close()
     with pytest.raises(FileNotFoundError):
@@ -324,7 +324,7 @@ def test_a_link_in_the_place_of_a_segment_is_not_followed(tmp_path):
     theirs.write_bytes(b"theirs")
     link = tmp_path / "link"
     link.symlink_to(theirs)
-    with pytest.raises(FileNotFoundError, match="no longer what it was"):
+    with pytest.raises(FileNotFoundError, match="another file has its name"):
         memory.opened((str(link), *segment.name[1:]), os.O_RDONLY)
     segment.close()
 

@@ -105,7 +105,7 @@ class Outcomes:
             state.measured.add(done, Took._make(took), chunk.nbytes, chunk.away)
         if ended is None:
             if not done:
-                state.end(first, RuntimeError(f"item {first} was called off"))
+                state.end(first, RuntimeError(f"item {first} did not run: its map was cancelled"))
             elif done < len(items):
                 state.rest(Chunk(first, items[done:]))
         elif ended.item >= 0:
