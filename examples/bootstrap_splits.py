@@ -299,7 +299,7 @@ def main() -> int:
 
 
 def gained(parallel: ParallelConfig, alone: float, seconds: float) -> str:
-    """Print how long it took, and what the workers gained."""
+    """Return how long it took, and what the workers gained."""
     if parallel.backend == ParallelBackend.SEQUENTIAL:
         return f"one process: {seconds:.1f} s"
     workers = parallel.get_executor().n_jobs
