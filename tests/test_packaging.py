@@ -238,7 +238,7 @@ SYSTEMS_ROOMS = {
     "_loky.contract": "_winapi",
     "_loky.direct": "sys.platform fcntl termios",
     "_loky.failure": "sys.platform select.poll",
-    "_loky.newborn": "sys.platform",
+    "_loky.new_workers": "sys.platform",
     "_loky.start": "sys.platform signal.pthread_sigmask",
     "_loky.trees": "sys.platform /bin/ps /proc /proc/ /proc/self/stat"
     " signal.SIGKILL signal.SIGSTOP",
