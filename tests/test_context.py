@@ -22,7 +22,7 @@ def pid(_=None):
 
 
 class Recording(LokyBackend):
-    """An engine of processes that is not joblib's own, and tells what ran on it."""
+    """A backend of processes that is not joblib's own, and records what ran on it."""
 
     submitted = 0
 
@@ -32,7 +32,7 @@ class Recording(LokyBackend):
 
 
 class Unhurried(ParallelBackendBase):
-    """An engine that joblib cannot stream from: it only takes whole calls."""
+    """A backend that only takes whole calls, so that joblib cannot stream from it."""
 
     submitted = 0
 
@@ -163,7 +163,7 @@ class TestChoiceOfEngine:
         assert "item 3 = 3" in str(caught.value.__cause__)
 
     def test_two_maps_run_at_once_in_one_context(self, processes, engine):
-        """Which is one and the same backend object."""
+        """Both maps get the very same backend object."""
         with joblib.parallel_config(backend="engine"):
             first = processes.map(abs, range(100), 5)
             assert next(first) == 0

@@ -46,7 +46,7 @@ def connected(cluster):
 
 @pytest.fixture
 def client(connected, cluster, wait_until):
-    """Begin each test with two workers, nothing to do for them and nothing left with them."""
+    """Start each test with two workers that have no task and no result."""
     connected.wait_for_workers(2, timeout=60)
     wait_until(lambda: not cluster.scheduler.tasks)
     wait_until(lambda: not any(connected.run(held).values()))
@@ -54,7 +54,7 @@ def client(connected, cluster, wait_until):
 
 
 def held(dask_worker):
-    """Name the chunks that a worker has, with what it does with them."""
+    """Return the chunks that a worker has, and what it does with them."""
     tasks = dask_worker.state.tasks
     return [(key, task.state) for key, task in tasks.items() if key.startswith("batch")]
 
@@ -204,7 +204,7 @@ class AllBut:
 
 
 def hide(version, package="phylozoo_parallel"):
-    """Have a worker's installation look like another version, or like none."""
+    """Make a worker's installation look like another version, or like none."""
     import sys
 
     if version is None:
