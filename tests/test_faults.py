@@ -19,7 +19,7 @@ POSIX = "Ctrl-C|alarm|signal|room|descriptor|half an|closed|while the program en
 
 
 def here(case, backend):
-    """Return a run, with a mark where this system has nothing like it."""
+    """Return a case, with a mark if this system cannot run it."""
     if re.search(LINUX, case.name):
         return pytest.param(case, backend, marks=needs_linux("keeps a limit of memory"))
     if re.search(POSIX, case.name):
@@ -29,7 +29,7 @@ def here(case, backend):
 
 @pytest.fixture(scope="module")
 def told_of(tmp_path_factory):
-    """Tell what came of a case; those that may share an interpreter run at once, when asked."""
+    """Return the outcome of a case; cases that may share an interpreter run together."""
     known = {}
 
     def run(name, backend):

@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 
 def stored(folder):
-    """Tell which seeds have a result on the disk."""
+    """Return the seeds whose results are on the disk."""
     found = folder.rglob("output.pkl")
     metadata = [file.with_name("metadata.json") for file in found]
     return {

@@ -35,7 +35,7 @@ def mark():
 
 
 class TestLokysThreadThatDies:
-    """loky does its work in a thread of the caller; when it dies, loky tells nobody."""
+    """loky works in a thread of the caller's process; when it dies, loky tells nobody."""
 
     def test_a_warning_that_is_an_error_in_lokys_thread_does_not_hang_the_map(self, run_script):
         """A worker leaves, loky warns in its thread, and the warning is an error there."""
@@ -136,7 +136,7 @@ class TestLokysThreadThatDies:
 
     @pytest.mark.parametrize("workers", [2, 3, 1])
     def test_lokys_thread_may_die_between_two_maps(self, run_script, workers):
-        """The next one may want fewer workers, or more, and the program has to end."""
+        """The next map may want fewer workers or more, and the program has to end."""
         run_script(
             f"""
             import logging, time
@@ -186,13 +186,13 @@ class TestLokysThreadThatDies:
 
 @needs_posix("shell for these")
 class TestProgramsThatItemsStart:
-    """Whatever ends a worker ends what its items have started."""
+    """When a worker is ended, programs that its items have started end, too."""
 
     SHELL = "sleep $0 & sh -c 'sleep '$0' | cat' & wait"
 
     @pytest.fixture
     def run_script(self, tmp_path):
-        """Run a script, and leave running whatever it leaves running."""
+        """Run a script, and leave alone what it leaves running."""
 
         def run(code):
             script = tmp_path / "script.py"
@@ -234,7 +234,7 @@ class TestProgramsThatItemsStart:
     def test_a_death_of_another_worker_ends_programs_that_items_started(
         self, run_script, mark, tmp_path, tools
     ):
-        """Its pool ends with it, and what a neighbour had started runs once, not twice."""
+        """The pool ends, and a program that another item had started does not run twice."""
         run_script(
             f"""
             import logging, os, subprocess, sys, time
@@ -269,7 +269,7 @@ class TestProgramsThatItemsStart:
     def test_the_end_of_the_program_ends_programs_that_items_started(
         self, run_script, mark, tmp_path, tools, how
     ):
-        """Ctrl-C, an exit inside a map, and one with a map that is forgotten."""
+        """By Ctrl-C, an exit inside a map, and an end with an unfinished map."""
         run_script(
             f"""
             import os, signal, subprocess, sys, threading, time
@@ -312,7 +312,7 @@ class TestProgramsThatItemsStart:
     @needs_linux("ends them with the program")
     @pytest.mark.parametrize("number", [signal.SIGTERM, KILL])
     def test_a_killed_program_takes_along_programs_that_items_started(self, tmp_path, mark, number):
-        """As a scheduler of a cluster does it; the last second of programs is not seen."""
+        """As a cluster's scheduler kills it; programs started in the last second are not seen."""
         code = f"""
             import os, signal, subprocess, threading, time
             from phylozoo_parallel import MultiprocessingExecutor
@@ -395,11 +395,11 @@ class TestATimeLimitIsTheItems:
 
 
 class TestSlowInput:
-    """The caller's thread reads the input and hands out results: never the first too long."""
+    """The caller's thread reads the input and hands out results: no result waits too long."""
 
     @staticmethod
     def check(executor):
-        """Count the items that were begun to be read while a result was ready, and waited."""
+        """Count the items that were read while a result was ready and waited."""
         begun, ready, waited = [], 0, []
 
         def slow():
@@ -426,7 +426,7 @@ class TestSlowInput:
         self.check(executor)
 
     def test_a_result_does_not_wait_for_an_input_that_became_slow(self, workers):
-        """A look at each item costs little; one in 64 would let 63 slow ones pass."""
+        """The clock is read after each item; after 64 items, 63 slow ones would be late."""
         read, seen = [], []
 
         def input_():
@@ -443,7 +443,7 @@ class TestSlowInput:
             assert slow_then[item] <= at + 3, slow_then[item]
 
     def test_chunks_of_a_slow_input_keep_the_users_size(self, workers):
-        """A result is handed out in the middle of a chunk that the user wants whole."""
+        """A result is handed out while a chunk of the user's size is being read."""
         read = []
 
         def slow():
@@ -458,7 +458,7 @@ class TestSlowInput:
         assert len(list(results)) == 23
 
     def test_work_overlaps_with_reading_a_slow_input(self, threads):
-        """Where items take longer than reading them, the next is read meanwhile."""
+        """If items take longer than reading them, the next is read meanwhile."""
         begun = queue.SimpleQueue()
 
         def slow():
@@ -480,7 +480,7 @@ class TestSlowInput:
 
 @needs_posix("SIGKILL")
 class TestAProgramThatIsKilled:
-    """All workers of the pool go, also those that never had anything to do."""
+    """All workers of the pool end, also those that never had a chunk."""
 
     @pytest.mark.parametrize(
         "first",
@@ -524,7 +524,7 @@ class TestAProgramThatIsKilled:
 
 class TestLokysMemoryGuard:
     def test_a_worker_that_loads_much_data_once_is_not_replaced(self, run_script):
-        """The guard measures after the first task: it must not be one of ours without items."""
+        """loky measures memory after the first task, so the first one must not be empty."""
         run_script(
             """
             import time
@@ -553,7 +553,7 @@ class TestLokysMemoryGuard:
 
 
 class TestOneProcess:
-    """Where joblib has no processes, and where the user wants none."""
+    """joblib has no processes, or the user wants none."""
 
     SCRIPT = """
         import os, threading, warnings
@@ -620,7 +620,7 @@ class TestAModuleThatShadows:
     def test_workers_start_beside_a_module_that_shadows_a_standard_one(
         self, tmp_path, monkeypatch, run_script
     ):
-        """A random.py where the program runs; on Python 3.10 nothing keeps workers from it."""
+        """A random.py in the working directory; on Python 3.10 workers do import it."""
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "random.py").write_text("raise ImportError('not that one')\n")
         monkeypatch.chdir(tmp_path / "data")
@@ -645,7 +645,7 @@ class TestAModuleThatShadows:
         assert sys.version_info < (3, 11) or done.stderr == ""
 
     def test_workers_that_cannot_start_say_why(self, tmp_path, monkeypatch, run_script):
-        """Something else than the directory may keep them from it."""
+        """The cause may be something else than the directory."""
         (tmp_path / "sitecustomize.py").write_text(
             "import sys\nif '--process-name' in sys.orig_argv or '--help' in sys.orig_argv:\n"
             "    raise SystemExit('no licence for workers')\n"

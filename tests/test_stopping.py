@@ -79,7 +79,7 @@ if {warm}:
 
 
 class Program:
-    """A program of its own, in its own process group, that works on what never ends."""
+    """A program in its own process group, whose items never end."""
 
     def __init__(self, tmp_path: Path, backend: str, code: str, warm: bool = True) -> None:
         self.folder = tmp_path / "workers"
@@ -284,7 +284,7 @@ def test_a_program_that_leaves_many_maps_unfinished_ends_quietly(start):
 
 @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
 def test_a_program_whose_module_holds_a_map_ends_quietly(run_script, tmp_path, backend):
-    """Modules go in their order at the end: its own after some of ours."""
+    """At the end Python clears modules in order: this one after some of the library's."""
     (tmp_path / "holder.py").write_text("results = None")
     code = f"""
     import holder, itertools, time
@@ -300,7 +300,7 @@ def test_a_program_whose_module_holds_a_map_ends_quietly(run_script, tmp_path, b
 
 @needs_posix("signal that stops a process")
 def test_a_program_ends_although_its_workers_never_answer(run_script):
-    """loky takes the one for which it waits off its list: nobody else found it there."""
+    """loky removes the worker that it waits for from its list, so it has to be found elsewhere."""
     done = run_script("""
     import os, signal
     from phylozoo_parallel import MultiprocessingExecutor

@@ -101,7 +101,7 @@ def fill_streams() -> None:
             os.set_inheritable(fd, True)
             fd = os.dup(fd)
         os.close(fd)
-    # loky flushes both for each new worker; a program may have none, as under pythonw.
+    # loky flushes both before it starts a worker; a program may have none, as under pythonw.
     sys.stdout = _nowhere() if sys.stdout is None else sys.stdout
     sys.stderr = _nowhere() if sys.stderr is None else sys.stderr
 
