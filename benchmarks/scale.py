@@ -71,7 +71,7 @@ ROWS = {
 
 
 def measure(row, name, quick):
-    """Return seconds, and seconds of processor time of this process and of its workers."""
+    """Return seconds, processor seconds of this process and of its workers, and their memory."""
     import psutil
 
     given = {"workers": row.workers} if name in TAKES_WORKERS else {}
@@ -96,12 +96,19 @@ def measure(row, name, quick):
             mine, theirs, begin = time.process_time(), used(workers), time.perf_counter()
             assert len(list(candidate(row.func, items))) == expected
             seconds = time.perf_counter() - begin
-            found.append((seconds, time.process_time() - mine, used(workers) - theirs))
+            spent = time.process_time() - mine, used(workers) - theirs
+            found.append((seconds, *spent, memory(workers)))
         return found
 
 
 def used(processes):
     return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def memory(processes):
+    """Return the MB of idle processes; what several share counts once."""
+    held = [process.memory_full_info() for process in processes]
+    return sum(getattr(it, "pss", it.uss) for it in held) / 1e6  # pss: on Linux alone
 
 
 def main():
@@ -125,12 +132,13 @@ def main():
                 out = subprocess.run(command, stdout=subprocess.PIPE, timeout=SECONDS, check=True)
                 samples += json.loads(out.stdout.splitlines()[-1])
         for candidate, samples in found.items():
-            seconds, mine, theirs = (median(column) for column in zip(*samples, strict=True))
+            seconds, mine, theirs, held = (median(it) for it in zip(*samples, strict=True))
             share = f"{row.ideal / seconds:.2f}" if row.ideal and not chosen.quick else ""
-            told = f"{1000 * seconds:.2f}", share, f"{1000 * mine:.2f}", f"{1000 * theirs:.2f}"
-            lines.append((name, candidate, *told))
+            shown = f"{1000 * seconds:.2f}", share, f"{1000 * mine:.2f}", f"{1000 * theirs:.2f}"
+            lines.append((name, candidate, *shown, f"{held:.0f}"))
         print(f"{name} is done", file=sys.stderr)
-    headings = "row", "candidate", "ms", "efficiency", "caller's CPU ms", "workers' CPU ms"
+    costs = "caller's CPU ms", "workers' CPU ms", "workers' MB"
+    headings = "row", "candidate", "ms", "efficiency", *costs
     print(f"\n{report.table(headings, lines)}")
 
 

@@ -514,6 +514,45 @@ WORKS = {
             back = next(ex.map(lambda node: node, [root.child]))
             assert back.parent().n == 1 and back.parent().child is back
     """,
+    "weak references, weak sets and dictionaries: a subclass of weakref.ref": """
+        import weakref
+        class Tree: pass
+        class Named(weakref.ref):
+            def __init__(self, target, name):
+                super().__init__(target)
+                self.name = name
+            def __new__(cls, target, name): return super().__new__(cls, target)
+        tree = Tree()
+        link = Named(tree, "root")
+        def f(i): return link() is tree, type(link) is Named, link.name
+        def check(executor):
+            (back,) = executor.map(lambda i: link, [1])
+            assert type(back) is Named and type(back()) is Tree and back.name == "root"
+    """,
+    "weak references, weak sets and dictionaries: a finalizer that has run": """
+        import weakref
+        class Tree: pass
+        tree = Tree()
+        gone = weakref.finalize(tree, int)
+        gone()
+        def f(i): return gone.alive
+    """,
+    "weak references, weak sets and dictionaries: a temporary directory": """
+        import os, tempfile
+        with tempfile.TemporaryDirectory() as name: pass
+        place = tempfile.TemporaryDirectory()
+        def f(i): return place.name
+        def look(i):
+            global place
+            found = os.path.isdir(place.name)
+            place = None
+            return found
+        def check(executor):
+            assert list(executor.map(look, [1])) == [True]
+            assert os.path.isdir(place.name)
+            place.cleanup()
+            assert not os.path.isdir(place.name)
+    """,
     "weak references, weak sets and dictionaries: weakref.proxy": """
         import weakref
         class Node:
@@ -682,7 +721,12 @@ WORKS = {
         settings = types.SimpleNamespace(rate=1, more=types.SimpleNamespace(x=2))
         def f(i): return settings.rate, settings.more.x
     """,
-    "iterators of `itertools`": """
+    "iterators: enumerate, zip, map": """
+        rows = [enumerate("ab"), zip("ab", "cd"), map(str, [1]), iter([1, 2]), iter({1: 2}), reversed("ab")]
+        next(rows[0])
+        def f(i): return [list(row) for row in __import__("copy").deepcopy(rows)]
+    """,
+    "iterators: of itertools": """
         import itertools
         count = itertools.count(5)
         def f(i): return next(itertools.islice(count, 1)) >= 5
@@ -691,6 +735,27 @@ WORKS = {
         view = memoryview(bytearray(b"abc"))
         cast = memoryview(b"\\0\\0\\0\\1").cast("I")
         def f(i): return bytes(view), view[1], view.readonly, type(view).__name__, cast.format, len(cast)
+    """,
+    "`memoryview`, `types.MappingProxyType`, `types.SimpleNamespace`: views of any form": """
+        import array
+        whole = memoryview(array.array("d", range(6)))
+        table = whole.cast("B").cast("d", (2, 3))
+        views = [memoryview(b"abcdef")[::2], whole[::-2], whole[3:3], memoryview(b""), table]
+        def f(i): return [(it.tolist(), it.format, it.shape, it.readonly) for it in views]
+    """,
+    "`memoryview`, `types.MappingProxyType`, `types.SimpleNamespace`: views of columns": """
+        import numpy
+        table = numpy.arange(6.0).reshape(2, 3)
+        views = [memoryview(numpy.asfortranarray(table)), memoryview(table[:, ::2]), memoryview(table.T)]
+        def f(i): return [(it.tolist(), it.format, it.shape) for it in views]
+    """,
+    "types and arrays of `ctypes`": """
+        import ctypes
+        values = (ctypes.c_int * 3)(1, 2, 3)
+        text = ctypes.create_string_buffer(b"tree")
+        Call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+        Link = ctypes.POINTER(ctypes.c_double)
+        def f(i): return list(values), text.value, Call(lambda n: n + 1)(i), Link(ctypes.c_double(i)).contents.value
     """,
     "NumPy's arrays, dtypes and ufuncs": """
         import numpy as np
@@ -1107,6 +1172,25 @@ WORKS = {
         def f(i):
             with managed(i) as n: return n, g(i)
     """,
+    "decorators, `functools.wraps`: what contextlib.contextmanager makes": """
+        import contextlib
+        @contextlib.contextmanager
+        def told(word, *, end): yield word + end
+        ready = told("tree", end=".")
+        @told("leaf", end="!")
+        def g(i): return i
+        def f(i): return g(i), type(ready).__name__
+        def check(executor):
+            def enter(i):
+                with ready as text: return text
+            assert list(executor.map(enter, [1])) == ["tree."]
+    """,
+    "values and containers of the standard library: re.Scanner": """
+        import re
+        scanner = re.Scanner([("[a-z]+", lambda _, text: ("name", text)), (" ", None)], re.IGNORECASE)
+        scanner.label = "newick"
+        def f(i): return scanner.scan("Pan troglodytes"), scanner.label
+    """,
     "functions, lambdas, closures: code, cells, getset descriptors": """
         def g(): return 4
         code = g.__code__
@@ -1163,6 +1247,54 @@ REFUSED = {
         import ctypes
         library = ctypes.CDLL(None)
         def f(i): return library.abs(i)
+    """,
+    "finalizers": """
+        import weakref
+        class Tree: pass
+        tree = Tree()
+        last = weakref.finalize(tree, int)
+        def f(i): return last.alive
+    """,
+    "finalizers: in an object": """
+        import weakref
+        class Tree:
+            def __init__(self): self.last = weakref.finalize(self, int)
+        tree = Tree()
+        def f(i): return tree
+    """,
+    "queues, threads, processes, pools, futures: between processes": """
+        import multiprocessing
+        here, there = multiprocessing.Pipe()
+        def f(i): there.send(i)
+        close = here.close
+    """,
+    "queues, threads, processes, pools, futures: shared values": """
+        import multiprocessing
+        count = multiprocessing.Value("i", 0)
+        def f(i): count.value += 1
+    """,
+    "queues, threads, processes, pools, futures: an event of processes": """
+        import multiprocessing
+        ready = multiprocessing.Event()
+        def f(i): return ready.is_set()
+    """,
+    "open files, sockets, connections: what waits for them": """
+        import selectors
+        waiting = selectors.DefaultSelector()
+        def f(i): return waiting.select(0)
+        close = waiting.close
+    """,
+    "open files, sockets, connections: a shelf": """
+        import shelve
+        trees = shelve.Shelf({})
+        def f(i): return trees["a"]
+        close = trees.close
+    """,
+    "open files, sockets, connections: a file to read and write": """
+        import tempfile
+        notes = tempfile.TemporaryFile("w+")
+        def f(i): notes.write("a")
+        close = notes.close
     """,
     "the module `__main__` itself": """
         import __main__
@@ -1233,6 +1365,26 @@ TOLD = {
     "queues, threads, processes, pools, futures": ("global `waiting` of", "return results"),
     "queues, threads, processes, pools, futures: a pool": ("global `pool` of", INSIDE),
     "open files, sockets, connections: a library": ("global `library` of", INSIDE),
+    "finalizers": ("global `last` of", "`__getstate__`"),
+    "finalizers: in an object": (
+        "attribute `last` of a `Tree`, in global `tree` of",
+        "`__getstate__`",
+    ),
+    "queues, threads, processes, pools, futures: between processes": (
+        "global `there` of",
+        "return results",
+    ),
+    "queues, threads, processes, pools, futures: shared values": (
+        "global `count` of",
+        "return results",
+    ),
+    "queues, threads, processes, pools, futures: an event of processes": (
+        "global `ready` of",
+        "return results",
+    ),
+    "open files, sockets, connections: what waits for them": ("global `waiting` of", INSIDE),
+    "open files, sockets, connections: a shelf": ("global `trees` of", INSIDE),
+    "open files, sockets, connections: a file to read and write": ("global `notes` of", INSIDE),
     "the module `__main__` itself": ("global `__main__` of", "use the name in it directly"),
     "generators, running coroutines": ("global `trees` of", HALF),
     "open files, sockets, connections": ("global `db` of", INSIDE),

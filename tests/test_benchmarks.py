@@ -56,7 +56,7 @@ def test_every_row_runs_with_every_candidate(quick, listed):
         assert all(len(seconds) == 1 for seconds in row.get("seconds", {}).values()), name
 
 
-def test_the_table_has_every_row_and_tells_the_machine_and_the_versions(quick, listed):
+def test_the_table_has_every_row_with_machine_and_versions(quick, listed):
     printed = quick[0]
     assert all(f"\n| {name} " in printed for name in listed)
     machine, versions = printed.splitlines()[:2]
@@ -96,13 +96,13 @@ class TestChart:
         chart.draw(tmp_path / "ratios.svg", self.ROWS, self.RESULTS)
         return tmp_path / "ratios.svg"
 
-    def test_rows_without_a_point_are_left_out(self, drawn):
+    def test_the_chart_leaves_out_rows_without_a_point(self, drawn):
         shown = words(drawn)
         assert "allatonce" in shown
         assert "nobody" not in shown
         assert "howmuch" not in shown
 
-    def test_equal_points_lie_side_by_side_and_differ_in_shape(self, drawn):
+    def test_equal_points_of_the_chart_lie_side_by_side(self, drawn):
         svg = drawn.read_text()
         shapes = dict(re.findall(r'<path id="(m\w+)" d="([^"]*)"', svg))
         marks = re.findall(r'<use xlink:href="#(m\w+)" x="([\d.]+)" y="([\d.]+)"', svg)
@@ -113,7 +113,7 @@ class TestChart:
         assert all(colour in svg for colour in colours)
         assert len({shape for shape, _ in chart.STYLES}) == len(chart.STYLES)
 
-    def test_dark_where_the_system_asks_for_it(self, drawn):
+    def test_the_chart_is_dark_where_the_system_is(self, drawn):
         svg = drawn.read_text()
         assert "prefers-color-scheme: dark" in svg
         for light, dark in chart.DARK.items():
@@ -121,7 +121,7 @@ class TestChart:
             assert dark in svg
 
 
-def test_one_row_alone_with_so_many_repetitions(tmp_path):
+def test_one_row_can_be_run_alone(tmp_path):
     file = tmp_path / "results.json"
     done = benchmarks("two-threads", "--quick", "--repeat", 3, "--json", file)
     assert done.returncode == 0, done.stderr

@@ -70,11 +70,11 @@ def test_a_worker_gets_its_share_of_the_cores(seen, monkeypatch, count, n_jobs):
     assert CORES == 1 or set(at_home) != {1}
 
 
-def test_which_is_what_joblib_gives_it(seen):
+def test_a_worker_gets_as_many_threads_as_in_joblib(seen):
     assert seen(2) == seen(2, "joblib")
 
 
-def test_a_variable_that_is_set_reaches_the_workers(seen, monkeypatch):
+def test_an_environment_variable_overrides_the_share(seen, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     cores, _, in_worker, variables = seen(2)
     share = max(cores // 2, 1)
@@ -84,7 +84,7 @@ def test_a_variable_that_is_set_reaches_the_workers(seen, monkeypatch):
 
 @needs_two_cores
 @pytest.mark.parametrize("count", [1, 2])
-def test_the_contexts_count(processes, count):
+def test_inner_max_num_threads_overrides_the_share(processes, count):
     with joblib.parallel_config(backend="loky", inner_max_num_threads=count):
         for pools in processes.map(threads_of_blas, range(4), 1):
             assert set(pools) == {count}
@@ -125,7 +125,7 @@ print("done")
 """
 
 
-def test_on_sixteen_cores(run_script, monkeypatch):
+def test_shares_are_right_on_sixteen_cores(run_script, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     assert run_script(SIXTEEN).stdout == "done\n"
@@ -139,7 +139,7 @@ def test_the_page_runs_from_top_to_bottom(run_page):
     run_page("blas.md", checks)
 
 
-def test_the_pages_table():
+def test_the_table_of_the_page_is_right():
     from phylozoo_parallel.__main__ import threads
 
     lines = (ROOT / "docs" / "blas.md").read_text("utf-8").splitlines()
@@ -160,6 +160,6 @@ def test_worker_threads_share_the_callers_blas(threads):
         assert all(set(pools) == {1} for pools in threads.map(threads_of_blas, range(2)))
 
 
-def test_one_worker_gets_what_each_of_two_does():
+def test_one_worker_gets_the_share_of_one_of_two():
     one, two = (MultiprocessingExecutor(n).map(threads_of_blas, range(4)) for n in (1, 2))
     assert list(one) == list(two) == Parallel(2)(delayed(threads_of_blas)() for _ in range(4))

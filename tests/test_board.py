@@ -30,7 +30,7 @@ def time_mark(since):
     return round(since * 1e9) & board.MARK
 
 
-def test_a_note_is_seen_whole():
+def test_a_note_is_never_seen_in_part():
     """A time that belongs to other items would end a worker that is not late."""
     page = board.own()
     cell = page.take_cell()
@@ -57,7 +57,7 @@ def test_a_note_is_seen_whole():
 
 
 @pytest.mark.parametrize(("done", "running"), [(0, 0), (0, 1), (254, 255), ((1 << 32) - 2, 255)])
-def test_a_note_says_what_was_noted(done, running):
+def test_a_note_is_read_as_it_was_written(done, running):
     page = board.own()
     cell = page.take_cell()
     page.noter(cell)(done, running)
@@ -65,7 +65,7 @@ def test_a_note_says_what_was_noted(done, running):
     page.drop_cell(cell)
 
 
-def test_a_note_of_the_function_is_one_of_no_item():
+def test_a_note_of_unpickling_the_function_blames_no_item():
     page = board.own()
     cell = page.take_cell()
     page.noter(cell)(board.AT_FUNCTION, 0)

@@ -63,12 +63,12 @@ def rounds(seen, count, workers):
     return sizes
 
 
-def test_begins_with_single_items():
+def test_a_map_begins_with_single_items():
     assert chunk_size(Measured(), None, 2) == chunk_size(Measured(), 10**6, 2) == 1
 
 
 @pytest.mark.parametrize("seconds", [1e-7, 1e-5, 1e-3])
-def test_aims_at_the_duration_of_a_chunk(seconds):
+def test_chunks_aim_at_a_duration(seconds):
     assert chunk_size(measured(seconds), None, 2) == pytest.approx(SECONDS / seconds, rel=0.01)
 
 
@@ -78,7 +78,7 @@ def test_slow_items_travel_alone(seconds):
     assert chunk_size(measured(seconds, items=1), 224, 32) == 1
 
 
-def test_grows_no_faster_than_what_was_seen():
+def test_chunks_grow_no_faster_than_what_was_measured():
     assert chunk_size(measured(1e-9, items=1), None, 2) == GROWTH
     assert chunk_size(measured(1e-9, items=GROWTH), None, 2) == GROWTH**2
 
@@ -94,7 +94,7 @@ def test_items_that_become_heavier_make_smaller_chunks():
     assert chunk_size(seen, None, 2) == 2
 
 
-def test_follows_items_that_become_slower():
+def test_chunks_shrink_when_items_become_slower():
     seen = measured(1e-6)
     before = chunk_size(seen, None, 2)
     for _ in range(12):
@@ -103,7 +103,7 @@ def test_follows_items_that_become_slower():
     assert chunk_size(seen, None, 2) <= 3
 
 
-def test_waits_no_longer_for_the_input_than_for_the_worker():
+def test_a_chunk_of_a_slow_input_is_short():
     seen = measured(1e-6)
     seen.reading = SECONDS / 3
     assert chunk_size(seen, None, 2) == 3
@@ -112,7 +112,7 @@ def test_waits_no_longer_for_the_input_than_for_the_worker():
 class TestCosts:
     """How long a chunk is follows from what chunks cost."""
 
-    def test_of_the_caller_count_for_each_worker(self):
+    def test_costs_of_the_caller_count_for_each_worker(self):
         seen = measured(1e-3)
         seen.caller.add(1000, 2e-4 + 1000 * 1e-7, 2e-4)
         assert seen.target(2) == SECONDS
@@ -120,21 +120,21 @@ class TestCosts:
         assert seen.target(10_000) == MOST
         assert chunk_size(seen, None, 64) == pytest.approx(CALLER * 64 * 0.2, abs=1)
 
-    def test_of_a_worker(self):
+    def test_costs_of_a_worker_make_chunks_longer(self):
         seen = measured(1e-3)
         seen.worker.add(1, 1e-3)
         seen.worker.add(1000, 1e-3)
         assert seen.target(2) == pytest.approx(WORKER * seen.worker.chunk)
         assert seen.target(2) > SECONDS
 
-    def test_of_items_are_told_from_those_of_the_chunk(self):
+    def test_costs_of_items_are_told_from_costs_of_chunks(self):
         cost = Cost()
         for items in (1, 10, 100, 1000) * 10:
             cost.add(items, 2e-4 + items * 1e-6)
         assert cost.chunk == pytest.approx(2e-4, rel=0.1)
         assert cost.item == pytest.approx(1e-6, rel=0.5)
 
-    def test_of_an_interrupted_chunk_hardly_count(self):
+    def test_costs_of_an_interrupted_chunk_hardly_count(self):
         cost = Cost()
         cost.add(1, 5.0)  # with the start of the workers
         assert cost.chunk <= FIRST
@@ -143,7 +143,7 @@ class TestCosts:
         cost.add(10, 5.0, 5.0)
         assert cost.chunk < 1.5e-4
 
-    def test_of_a_caller_that_packs_for_long_make_it_send_early(self):
+    def test_a_caller_that_packs_slowly_sends_smaller_chunks(self):
         """The last worker waits until the caller has packed for all the others."""
         seen = known(1e-6)
         seen.caller.add(100_000, 0.02)
@@ -161,17 +161,17 @@ class TestSpread:
         assert rounds(known(1e-3, spread=5e-5), 32, 2) == [16, 16]
         assert rounds(known(1e-3), 64, 64) == [1] * 64
 
-    def test_what_does_not_divide_is_shared_out(self):
+    def test_a_remainder_is_shared_between_the_chunks(self):
         assert sorted(rounds(known(1e-3), 10, 8)) == [1] * 6 + [2, 2]
         assert sorted(rounds(known(1e-3), 100, 8)) == [12] * 4 + [13] * 4
 
-    def test_many_even_items_end_evenly(self):
+    def test_many_even_items_end_at_the_same_time(self):
         sizes = rounds(known(1e-3), 10_000, 4)
         assert len(sizes) % 4 == 0
         assert max(sizes) - min(sizes) <= 1
         assert max(sizes) <= SECONDS / 1e-3
 
-    def test_uneven_items_go_out_in_ever_smaller_rounds(self):
+    def test_uneven_items_go_out_in_smaller_and_smaller_rounds(self):
         sizes = rounds(known(1e-3, spread=1e-3), 200, 8)
         assert sizes[0] < 200 / 8
         largest = [max(sizes[at : at + 8]) for at in range(0, len(sizes), 8)]
@@ -180,13 +180,13 @@ class TestSpread:
         more = rounds(known(1e-3, spread=5e-3), 200, 8)
         assert more[0] < sizes[0]
 
-    def test_is_seen_within_chunks(self):
+    def test_spread_is_seen_within_chunks(self):
         seen = measured(1e-3, items=10)
         times = [1e-3, 3e-3] * 5
         seen.add(10, Took(sum(times), sum(times), 10, sum(time**2 for time in times)), 0)
         assert seen.within == pytest.approx(1e-6 * 10 / 9 / 2, rel=0.01)
 
-    def test_is_seen_within_chunks_of_which_the_clock_sees_only_parts(self):
+    def test_spread_is_seen_when_the_clock_is_read_between_several_items(self):
         chance = random.Random(0)
         times = [chance.gauss(1e-6, 2e-7) for _ in range(100_000)]
         parts = [sum(times[at : at + 100]) for at in range(0, len(times), 100)]
@@ -195,7 +195,7 @@ class TestSpread:
         seen.add(len(times), Took(sum(times), sum(times), len(parts), squares), 0)
         assert seen.within**0.5 == pytest.approx(2e-7, rel=0.1)
 
-    def test_is_seen_between_chunks_of_neighbours_that_are_alike(self):
+    def test_spread_is_seen_between_chunks_when_neighbours_are_alike(self):
         seen = Measured()
         for mean in (1e-3, 5e-3) * 10:
             seen.add(20, even(20, mean), 0)
@@ -209,7 +209,7 @@ class TestSpread:
         assert sizes[-8] < sizes[0] / 2
 
 
-def test_a_chunk_that_turns_out_long_is_handed_back():
+def test_the_rest_of_a_chunk_that_takes_too_long_is_returned():
     seen = known(1e-3)
     assert budget(seen, 1) == BUDGET * SECONDS
     assert budget(seen, 100) == pytest.approx(BUDGET * 0.1)
@@ -223,7 +223,7 @@ class TestManyWorkers:
 
     @pytest.mark.parametrize("kind", list(simulation.KINDS))
     @pytest.mark.parametrize("workers", [2, 64])
-    def test_waste_little(self, kind, workers, monkeypatch):
+    def test_many_workers_waste_little_time(self, kind, workers, monkeypatch):
         monkeypatch.setattr(simulation, "ITEMS", 50)
         efficiency, caller, worker = simulation.measure(kind, OURS, workers)
         static, *_ = simulation.measure(kind, "one chunk a worker", workers)
@@ -240,7 +240,7 @@ OURS = "ours, known from a map before"
 class TestLatest:
     """What a map begins with when there was one of its function before."""
 
-    def test_is_kept_for_the_function(self):
+    def test_measurements_are_kept_for_the_next_map_of_a_function(self):
         def func(item):
             return item
 
@@ -251,7 +251,7 @@ class TestLatest:
             assert recall(same, True)[1].seconds == pytest.approx(1e-3)
         assert recall(func, False)[1] == recall(lambda item: item, True)[1] == Measured()
 
-    def test_takes_any_callable(self):
+    def test_measurements_are_kept_for_any_callable(self):
         class Liar:
             __hash__ = None
 
@@ -264,13 +264,13 @@ class TestLatest:
         for func in Liar(), abs, str, [].append, Liar().__call__:
             assert isinstance(hash(recall(func, True)[0]), int)
 
-    def test_is_not_that_of_a_map_that_measured_nothing(self):
+    def test_a_map_that_measured_nothing_keeps_the_earlier_measurements(self):
         key, _ = recall(abs, True)
         keep(key, measured(1e-3))
         keep(key, Measured())
         assert recall(abs, True)[1].seconds == pytest.approx(1e-3)
 
-    def test_leaves_something_for_every_worker(self):
+    def test_earlier_measurements_leave_work_for_every_worker(self):
         """Whatever an earlier map says, nothing is measured here."""
         latest = Measured(1e-7, 1.0, largest=10**6)
         assert chunk_size(latest, 2, 2) == 1
@@ -285,7 +285,7 @@ class TestLatest:
         assert chunk_size(latest, 10**6, 2) > WEIGHED
 
 
-def test_chunks_are_longer_where_the_way_is():
+def test_chunks_are_longer_where_the_way_to_workers_is():
     near, far = measured(1e-3, items=10**6), Measured()
     far.add(10**6, even(10**6, 1e-3), 0, away=2 * 10**3 + 0.1)
     assert chunk_size(near, None, 2) == pytest.approx(SECONDS / 1e-3)

@@ -68,26 +68,26 @@ def engine(request):
 
 class TestWorkerCount:
     @pytest.mark.parametrize(("kind", "expected"), [(KINDS[0], 1), (KINDS[1], joblib.cpu_count())])
-    def test_without_a_context(self, kind, expected):
+    def test_default_counts_without_a_context(self, kind, expected):
         assert kind().n_jobs == expected
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_all_cores(self, kind):
+    def test_minus_one_means_all_cores(self, kind):
         assert kind(-1).n_jobs == joblib.cpu_count()
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_none_takes_the_contexts(self, kind):
+    def test_no_worker_count_takes_the_contexts(self, kind):
         with joblib.parallel_config(n_jobs=3):
             assert kind().n_jobs == 3
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_the_executors_own_beats_the_contexts(self, kind):
+    def test_the_executors_worker_count_beats_the_contexts(self, kind):
         with joblib.parallel_config(n_jobs=3):
             assert kind(2).n_jobs == 2
             assert kind(-1).n_jobs == joblib.cpu_count()
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_is_resolved_when_read(self, kind):
+    def test_n_jobs_is_resolved_when_read(self, kind):
         executor = kind()
         outside = executor.n_jobs
         for n_jobs in 2, 5:
@@ -97,13 +97,13 @@ class TestWorkerCount:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing", "sequential"])
-    def test_is_taken_from_a_context_of_any_backend(self, kind, backend):
+    def test_a_context_of_any_backend_gives_the_worker_count(self, kind, backend):
         with joblib.parallel_config(backend=backend, n_jobs=3):
             assert kind().n_jobs == 3
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("n_jobs", [-1, -2, -100])
-    def test_negative_counts_of_a_context_are_joblibs(self, kind, n_jobs):
+    def test_negative_counts_of_a_context_mean_what_joblib_means(self, kind, n_jobs):
         with joblib.parallel_config(n_jobs=n_jobs):
             assert kind().n_jobs == max(1, joblib.cpu_count() + 1 + n_jobs)
 
@@ -113,7 +113,7 @@ class TestWorkerCount:
             list(kind().map(abs, [1]))
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_applies_to_the_map(self, kind, tmp_path, wait_until):
+    def test_a_map_runs_on_as_many_workers_as_n_jobs_says(self, kind, tmp_path, wait_until):
         def meet(i):
             (tmp_path / str(i)).touch()
             wait_until(lambda: len(list(tmp_path.iterdir())) == 3)
@@ -125,19 +125,19 @@ class TestWorkerCount:
 
 class TestChoiceOfEngine:
     @pytest.mark.parametrize("backend", ["loky", "threading", "sequential"])
-    def test_processes_stay_processes(self, processes, pool_pids, backend):
+    def test_hints_for_threads_do_not_move_processes(self, processes, pool_pids, backend):
         with joblib.parallel_config(backend=backend):
             assert os.getpid() not in set(processes.map(pid, range(9)))
             assert len(pool_pids()) == 2
 
     @pytest.mark.parametrize("backend", ["loky", "threading", "sequential", "multiprocessing"])
-    def test_threads_stay_threads(self, threads, backend):
+    def test_contexts_do_not_move_threads(self, threads, backend):
         with joblib.parallel_config(backend=backend, n_jobs=2):
             places = set(threads.map(lambda _: (os.getpid(), threading.get_ident()), range(9)))
         assert {process for process, _ in places} == {os.getpid()}
         assert threading.get_ident() not in {thread for _, thread in places}
 
-    def test_sequential_stays_in_place(self, sequential, engine):
+    def test_contexts_do_not_move_sequential_maps(self, sequential, engine):
         with joblib.parallel_config(backend="engine", n_jobs=2):
             assert set(sequential.map(pid, range(9))) == {os.getpid()}
         assert engine.submitted == 0
@@ -147,19 +147,19 @@ class TestChoiceOfEngine:
         with joblib.parallel_config(**hint):
             assert os.getpid() not in set(processes.map(pid, range(9)))
 
-    def test_a_registered_backend_runs_it(self, processes, engine):
+    def test_a_registered_backend_runs_the_map(self, processes, engine):
         with joblib.parallel_config(backend="engine"):
             assert list(processes.map(lambda x: x + 1, range(20), 5)) == list(range(1, 21))
             assert list(processes.starmap(pow, [(2, 3), (3, 2)], 1)) == [8, 9]
         assert engine.submitted == 6
 
-    def test_a_registered_backend_streams(self, processes, engine):
+    def test_results_of_a_registered_backend_stream(self, processes, engine):
         with joblib.parallel_config(backend="engine"):
             results = processes.map(abs, itertools.count(), 10)
         assert list(itertools.islice(results, 100)) == list(range(100))
         assert 10 <= engine.submitted <= 20
 
-    def test_errors_on_a_registered_backend(self, processes, engine):
+    def test_errors_on_a_registered_backend_name_the_item(self, processes, engine):
         with joblib.parallel_config(backend="engine"):
             results = processes.map(lambda x: 1 // (3 - x), range(9), 2)
         assert [next(results) for _ in range(3)] == [0, 0, 1]
@@ -167,7 +167,7 @@ class TestChoiceOfEngine:
             next(results)
         assert "item 3 = 3" in str(caught.value.__cause__)
 
-    def test_two_maps_in_one_context(self, processes, engine):
+    def test_two_maps_run_at_once_in_one_context(self, processes, engine):
         """Which is one and the same backend object."""
         with joblib.parallel_config(backend="engine"):
             first = processes.map(abs, range(100), 5)
@@ -175,12 +175,12 @@ class TestChoiceOfEngine:
             assert list(processes.map(abs, range(10), 5)) == list(range(10))
             assert list(first) == list(range(1, 100))
 
-    def test_one_worker_on_a_registered_backend(self, engine):
+    def test_one_worker_on_a_registered_backend_is_still_a_worker(self, engine):
         with joblib.parallel_config(backend="engine"):
             assert list(MultiprocessingExecutor(1).map(abs, range(10), 5)) == list(range(10))
         assert engine.submitted == 2
 
-    def test_counts_on_where_the_map_is_called(self, processes, engine):
+    def test_the_context_of_the_call_and_not_of_the_loop_chooses(self, processes, engine):
         with joblib.parallel_config(backend="engine"):
             inside = processes.map(abs, range(100), 5)
         outside = processes.map(abs, range(100), 5)
@@ -191,7 +191,7 @@ class TestChoiceOfEngine:
         assert engine.submitted == before == 20
 
     @no_guard
-    def test_the_multiprocessing_backend_of_joblib(self, run_script):
+    def test_the_multiprocessing_backend_of_joblib_runs_maps(self, run_script):
         done = run_script(
             """
             import itertools, os, warnings
@@ -225,20 +225,20 @@ class TestChoiceOfEngine:
 
 class TestWhatReachesTheWorkers:
     @pytest.mark.parametrize("count", [1, 3])
-    def test_inner_max_num_threads(self, processes, count):
+    def test_inner_max_num_threads_reaches_the_workers(self, processes, count):
         with joblib.parallel_config(backend="loky", inner_max_num_threads=count):
             seen = set(processes.map(lambda _: os.environ["OMP_NUM_THREADS"], range(9)))
         assert seen == {str(count)}
 
     @worker_settings
-    def test_initializer(self, processes):
+    def test_an_initializer_runs_in_the_workers(self, processes):
         with joblib.parallel_config(
             backend="loky", initializer=lambda value: os.environ.update(STARTED=value), initargs="1"
         ):
             assert set(processes.map(lambda _: os.environ["STARTED"], range(9))) == {"1"}
         assert set(processes.map(lambda _: os.environ.get("STARTED"), range(9))) == {None}
 
-    def test_maps_of_two_contexts_alive_together(self, processes):
+    def test_maps_of_two_contexts_run_together(self, processes):
         first = processes.map(abs, itertools.count(), 2)
         assert next(first) == 0
         with joblib.parallel_config(backend="loky", inner_max_num_threads=5):
@@ -255,7 +255,7 @@ def test_a_config_made_outside_follows_the_context_of_the_call():
         assert executor.n_jobs == 2
 
 
-def test_two_threads_in_one_context_of_a_backend_that_takes_whole_calls():
+def test_two_threads_share_a_backend_that_takes_whole_calls():
     executor = MultiprocessingExecutor(2)
     right = []
     with joblib.parallel_config(backend="multiprocessing"):

@@ -107,7 +107,7 @@ def whole_run(names):
 
 @NEEDLESS
 @pytest.mark.parametrize("name", whole_run(ALL))
-def test_a_name_that_has_changed(name, tmp_path):
+def test_maps_are_right_when_a_name_of_joblib_has_changed(name, tmp_path):
     skew.renamed(tmp_path, name)
     warned = probed(tmp_path)
     if name in NEEDED:
@@ -119,7 +119,7 @@ def test_a_name_that_has_changed(name, tmp_path):
 
 
 @NEEDLESS
-def test_tasks_that_travel_in_another_form(tmp_path):
+def test_maps_are_right_when_tasks_have_another_form(tmp_path):
     """What is sent past loky's threads is not understood then, and the first one tells."""
     made = r"_CallItem\(\s*work_id,\s*work_item.fn,\s*work_item.args,\s*work_item.kwargs,\s*\)"
     read = r"( *)call_item = call_queue.get\(.*\)\n"
@@ -137,12 +137,12 @@ def test_tasks_that_travel_in_another_form(tmp_path):
     [skew.next_joblib, skew.outside_joblib, partial(skew.next_joblib, mended=False)],
     ids=["inside", "outside", "inside a joblib that does not know it"],
 )
-def test_the_next_loky(make, tmp_path):
+def test_maps_are_right_with_the_next_loky(make, tmp_path):
     make(tmp_path)
     assert not probed(tmp_path)
 
 
-def test_threads_share_one_pool_where_loky_has_one_for_each(tmp_path, run_script):
+def test_threads_share_one_pool_where_loky_has_one_for_each_thread(tmp_path, run_script):
     skew.next_joblib(tmp_path)
     run_script(
         f"""
@@ -177,14 +177,14 @@ def plain(monkeypatch):
 
 @pytest.mark.usefixtures("plain")
 class TestPlainCalls:
-    def test_say_so_once_where_the_map_is_called(self, monkeypatch, workers):
+    def test_plain_calls_warn_once_where_the_map_is_called(self, monkeypatch, workers):
         monkeypatch.setattr("phylozoo_parallel._engines.plain._warned", False)
         with pytest.warns(RuntimeWarning, match="has no arms") as caught:
             assert list(workers.map(abs, [-1])) == [1]
         assert [it.filename for it in caught] == [__file__]
         assert list(workers.map(abs, [-1])) == [1]
 
-    def test_same_results_in_the_same_order(self, workers):
+    def test_plain_calls_give_the_same_results_in_order(self, workers):
         items = [5, 0, 3, 1, 4] * 4
         assert list(workers.map(lambda it: time.sleep(it / 500) or it, items)) == items
         assert sorted(workers.map_unordered(abs, iter(items))) == sorted(items)
@@ -199,20 +199,20 @@ class TestPlainCalls:
             assert one.engine == PLAIN
             assert sum(one.shares.values()) == pytest.approx(1)
             for lane in one.lanes:
-                states = [it.state for it in lane.segments]
-                began = [it.row is not None for it in lane.segments].index(True)
+                states = [it.state for it in lane.stretches]
+                began = [it.row is not None for it in lane.stretches].index(True)
                 assert states[began - 1] == OTHER
         assert run.maps[1].computing >= 10 * 0.02
         assert len(run.maps[1].lanes) == 2
 
-    def test_endless_input_and_an_early_end(self, workers):
+    def test_plain_calls_take_endless_input_and_can_be_left_early(self, workers):
         read = []
         results = workers.map(abs, (read.append(it) or it for it in itertools.count()), 1)
         assert list(itertools.islice(results, 20)) == list(range(20))
         results.close()
         assert len(read) <= 40
 
-    def test_errors_keep_their_place_and_can_be_results(self, workers):
+    def test_plain_calls_keep_errors_in_place_or_return_them(self, workers):
         results, got = workers.map(lambda it: 6 // it, [3, 2, 0, 1], 1), []
         with pytest.raises(ZeroDivisionError):
             got.extend(results)
@@ -221,14 +221,14 @@ class TestPlainCalls:
         assert good == [2, 3]
         assert isinstance(bad, ZeroDivisionError)
 
-    def test_lost_work_runs_again_and_the_guilty_item_is_named(self, processes, caplog):
+    def test_plain_calls_run_lost_work_again_and_name_the_guilty_item(self, processes, caplog):
         results, got = processes.map(lambda it: it != 2 or os._exit(3), range(5), 1), []
         with pytest.raises(WorkerLostError, match="item 2"):
             got.extend(results)
         assert got == [True, True]
         assert "item 2" in caplog.text
 
-    def test_a_large_array_is_private(self, processes):
+    def test_plain_calls_give_each_worker_a_private_array(self, processes):
         array = numpy.ones(1 << 18)
 
         def overwrite(item):
@@ -239,7 +239,7 @@ class TestPlainCalls:
         assert array[0] == 1
 
     @pytest.mark.parametrize("kind", [MultiprocessingExecutor, ThreadingExecutor])
-    def test_one_worker_runs_one_item_at_a_time(self, kind, tmp_path):
+    def test_plain_calls_with_one_worker_run_one_item_at_a_time(self, kind, tmp_path):
         def alone(_):
             file = tmp_path / "running"
             file.touch(exist_ok=False)
@@ -248,13 +248,13 @@ class TestPlainCalls:
 
         assert list(kind(1).map(alone, range(8), 1)) == [None] * 8
 
-    def test_inside_one_another(self, workers):
+    def test_plain_calls_work_inside_one_another(self, workers):
         def nested(item):
             return sum(MultiprocessingExecutor(2).map(abs, range(item)))
 
         assert list(workers.map(nested, range(4))) == [0, 0, 1, 3]
 
-    def test_at_the_same_time_with_other_counts(self, workers):
+    def test_plain_calls_with_different_worker_counts_run_together(self, workers):
         with ThreadPoolExecutor() as threads:
             maps = [
                 threads.submit(lambda n: list(MultiprocessingExecutor(n).map(abs, range(9), 1)), n)
@@ -263,7 +263,7 @@ class TestPlainCalls:
             assert list(workers.map(abs, range(9), 1)) == list(range(9))
             assert [it.result(60) for it in maps] == [list(range(9))] * 4
 
-    def test_on_the_engine_of_a_context(self, processes):
+    def test_plain_calls_run_on_the_backend_of_a_context(self, processes):
         class Counting(LokyBackend):
             started = 0
 
@@ -278,7 +278,7 @@ class TestPlainCalls:
             del joblib.parallel.BACKENDS["counting"]
         assert Counting.started
 
-    def test_where_joblib_does_not_tell_its_context(self, workers, monkeypatch):
+    def test_plain_calls_work_without_the_contexts_backend(self, workers, monkeypatch):
         monkeypatch.delattr(joblib.parallel, "get_active_backend")
         monkeypatch.setattr("phylozoo_parallel._loky.context.none", (None, None))
         with joblib.parallel_config(n_jobs=2):
@@ -288,7 +288,7 @@ class TestPlainCalls:
 
 @NEEDLESS
 @pytest.mark.parametrize("name", [None, "_call_queue", "_pool"])
-def test_the_report_tells_what_is_missing(name, tmp_path):
+def test_the_report_says_what_is_missing(name, tmp_path):
     skew.renamed(tmp_path, name) if name else skew.copy_joblib(tmp_path)
     path = os.pathsep.join([str(tmp_path), str(SOURCES.parent)])
     done = subprocess.run(
@@ -307,7 +307,7 @@ def test_the_report_tells_what_is_missing(name, tmp_path):
         assert name in told["missing"]
 
 
-def test_an_executor_that_breaks_as_its_pool_opens_lacks_nothing():
+def test_an_executor_that_breaks_while_its_pool_opens_is_not_taken_for_a_changed_loky():
     """It lets go of its parts then; maps would have been slow until the program's end."""
     executor = MultiprocessingExecutor(2)
     assert list(executor.map(abs, [-1, -2])) == [1, 2]

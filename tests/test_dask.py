@@ -81,25 +81,25 @@ class Tasks(distributed.SchedulerPlugin):
 
 
 class TestResults:
-    def test_come_from_the_clusters_workers(self, executor, client):
+    def test_results_come_from_the_clusters_workers(self, executor, client):
         assert set(executor.map(lambda _: os.getpid(), range(40), 1)) <= of_the_cluster(client)
 
     @pytest.mark.parametrize("chunksize", [None, 1, 7, 1000])
     @pytest.mark.parametrize("count", [0, 1, 2, 100])
-    def test_equal_the_sequential_ones(self, executor, sequential, count, chunksize):
+    def test_results_equal_the_sequential_ones(self, executor, sequential, count, chunksize):
         pairs = [(i, i % 3) for i in range(count)]
         assert list(executor.map(str, pairs, chunksize)) == list(sequential.map(str, pairs))
         assert list(executor.starmap(pow, pairs, chunksize)) == list(sequential.starmap(pow, pairs))
 
-    def test_keep_the_order_of_the_items(self, executor):
+    def test_results_keep_the_order_of_the_items(self, executor):
         naps = [0.1, 0.0, 0.05, 0.0, 0.03, 0.0]
         assert list(executor.map(lambda nap: (time.sleep(nap), nap)[1], naps, 1)) == naps
 
-    def test_come_unordered_where_asked(self, executor):
+    def test_unordered_results_come_as_they_are_ready(self, executor):
         results = list(executor.map_unordered(lambda nap: (time.sleep(nap), nap)[1], [0.5, 0.0], 1))
         assert results == [0.0, 0.5]
 
-    def test_of_closures_and_classes_made_here(self, executor):
+    def test_closures_and_classes_of_the_caller_travel(self, executor):
         class Shifted:
             def __init__(self, value):
                 self.value = value
@@ -111,12 +111,12 @@ class TestResults:
         results = list(executor.map(lambda x: Shifted(x + shift), range(10)))
         assert results == [Shifted(x + 3) for x in range(10)]
 
-    def test_of_maps_that_take_turns(self, executor):
+    def test_two_maps_are_read_in_turn(self, executor):
         one = executor.map(lambda x: x + 1, itertools.count(), 2)
         other = executor.map(lambda x: x * 2, itertools.count(), 3)
         assert [(next(one), next(other)) for _ in range(30)] == [(x + 1, x * 2) for x in range(30)]
 
-    def test_of_maps_in_threads(self, client):
+    def test_maps_run_in_several_threads(self, client):
         right = []
 
         def run(step):
@@ -131,7 +131,7 @@ class TestResults:
             thread.join(60)
         assert right == [True] * 4
 
-    def test_of_a_map_inside_a_map(self, executor):
+    def test_a_map_inside_an_item_runs_in_place(self, executor):
         def outer(x):
             inner = ParallelConfig("multiprocessing", n_jobs=2).get_executor()
             here = threading.get_ident()
@@ -140,12 +140,14 @@ class TestResults:
 
         assert list(executor.map(outer, range(4))) == [(x, True) for x in range(4)]
 
-    def test_outside_the_context_come_from_this_machines_pool(self, client, processes):
+    def test_maps_outside_the_context_run_on_this_machine(self, client, processes):
         assert not set(processes.map(lambda _: os.getpid(), range(9))) & of_the_cluster(client)
 
 
 class TestHowMany:
-    def test_none_means_all_the_clusters_workers(self, executor, monkeypatch, tmp_path, wait_until):
+    def test_no_worker_count_means_all_workers_of_the_cluster(
+        self, executor, monkeypatch, tmp_path, wait_until
+    ):
         monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # what this machine has does not matter
 
         def meet(i):
@@ -156,7 +158,7 @@ class TestHowMany:
         assert executor.n_jobs == 2
         assert list(executor.map(meet, range(2), 1)) == [0, 1]
 
-    def test_quick_items_share_tasks(self, executor, client, cluster):
+    def test_quick_items_share_a_task(self, executor, client, cluster):
         tasks = Tasks()
         cluster.scheduler.add_plugin(tasks)
         try:
@@ -167,11 +169,11 @@ class TestHowMany:
 
 
 class TestInput:
-    def test_may_be_endless(self, executor):
+    def test_an_input_may_be_endless(self, executor):
         results = executor.map(lambda x: x * x, itertools.count())
         assert list(itertools.islice(results, 2000)) == [x * x for x in range(2000)]
 
-    def test_is_read_in_the_callers_thread_and_a_little_ahead(self, executor):
+    def test_the_input_is_read_in_the_callers_thread_and_a_little_ahead(self, executor):
         threads = set()
         read = []
 
@@ -225,7 +227,7 @@ def bring_back():
 class TestOtherInstallations:
     @pytest.mark.parametrize("version", [None, "0.0.7"])
     @pytest.mark.parametrize("size", [0, 2 * MEGABYTE])
-    def test_are_named(self, executor, client, version, size):
+    def test_workers_with_another_version_are_named(self, executor, client, version, size):
         ballast = bytes(size)
         client.run(hide, version)
         try:
@@ -242,7 +244,7 @@ class TestOtherInstallations:
 
 
 class TestSettings:
-    def test_of_numbers_and_warnings(self, executor):
+    def test_settings_of_numbers_and_warnings_travel(self, executor):
         with decimal.localcontext() as context, warnings.catch_warnings():
             context.prec = 4
             warnings.filterwarnings("ignore", "odd")
@@ -255,7 +257,7 @@ class TestSettings:
             list(executor.map(lambda x: warnings.warn("odd", stacklevel=1), range(3)))
         assert set(executor.map(lambda x: decimal.getcontext().prec, range(9), 1)) == {28}
 
-    def test_of_logs(self, executor, caplog):
+    def test_log_levels_and_records_travel(self, executor, caplog):
         """Dask's own records stay with its workers."""
         caplog.set_level(logging.DEBUG)
         caplog.set_level(logging.INFO, "tests.dask")
@@ -269,7 +271,7 @@ class TestSettings:
         assert sorted(int(it.getMessage().split()[1]) for it in found) == list(range(20))
         assert {it.levelname for it in found} == {"INFO"}
 
-    def test_of_several_chunks_in_one_worker(self, wait_until):
+    def test_several_chunks_in_one_worker_keep_their_logs_and_settings_apart(self, wait_until):
         """Each record comes once, and the worker is as before when the last is done."""
 
         def work(item):
@@ -315,7 +317,9 @@ class Heard(logging.Handler):
 
 class TestErrors:
     @pytest.mark.parametrize("chunksize", [1, 4, None])
-    def test_come_after_the_results_before_them(self, executor, cluster, wait_until, chunksize):
+    def test_errors_come_after_the_results_before_them(
+        self, executor, cluster, wait_until, chunksize
+    ):
         results = executor.map(lambda x: 12 // (5 - x), range(20), chunksize)
         assert list(itertools.islice(results, 5)) == [2, 3, 4, 6, 12]
         with pytest.raises(ZeroDivisionError) as raised:
@@ -324,7 +328,7 @@ class TestErrors:
         assert "item 5 = 5, in worker process" in str(raised.value.__cause__)
         assert list(executor.map(abs, range(9))) == list(range(9))
 
-    def test_items_and_results_that_cannot_travel(self, executor):
+    def test_items_and_results_that_cannot_be_pickled_are_named(self, executor):
         with pytest.raises(Exception, match="item 2 could not be pickled"):
             list(executor.map(str, [0, 1, threading.Lock()], 1))
         with pytest.raises(Exception, match="item 1 could not be pickled"):
@@ -360,7 +364,7 @@ class TestErrors:
 
 class TestStopping:
     @pytest.mark.parametrize("how", ["close", "drop", "error"])
-    def test_calls_off_what_has_not_begun(
+    def test_closing_cancels_tasks_that_have_not_begun(
         self, executor, client, cluster, tmp_path, wait_until, how
     ):
         def work(i):
@@ -457,11 +461,11 @@ class TestThePage:
 
         return start
 
-    def test_on_a_laptop(self, program):
+    def test_the_pages_example_on_a_laptop_runs(self, program):
         done = program("laptop.py")
         assert done.stdout == "2 workers\n21066\n"
 
-    def test_on_slurm(self, program, tmp_path):
+    def test_the_pages_example_on_slurm_runs(self, program, tmp_path):
         """With an sbatch that starts the job at once, on this machine."""
         pytest.importorskip("dask_jobqueue")
         for name, script in {

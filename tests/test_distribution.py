@@ -49,7 +49,7 @@ def test_twine_finds_nothing_to_complain_of(built: list[Path]) -> None:
     assert done.stdout.count("PASSED") == 2
 
 
-def test_the_long_description_leads_nowhere_that_is_not_there(built: list[Path]) -> None:
+def test_the_long_description_has_no_dead_links(built: list[Path]) -> None:
     (wheel,) = built[0].glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (file,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
@@ -74,18 +74,18 @@ def test_the_sdist_builds_the_same_wheel(built: list[Path], tmp_path: Path) -> N
     assert wheel.read_bytes() == (built[0] / wheel.name).read_bytes()
 
 
-def test_one_version_everywhere() -> None:
+def test_all_files_name_the_same_version() -> None:
     version = re.search('^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.M)[1]
     assert phylozoo_parallel.__version__ == version
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-def test_the_version_costs_nothing_until_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_version_is_looked_up_only_when_asked_for(tmp_path: Path) -> None:
     code = "import phylozoo_parallel, sys; assert 'importlib.metadata' not in sys.modules"
     run([sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"], tmp_path)
 
 
-def test_jobs_of_the_workflows_are_environments_of_tox() -> None:
+def test_ci_names_only_environments_of_tox() -> None:
     workflows = "".join(file.read_text() for file in (ROOT / ".github" / "workflows").glob("*.yml"))
     tox = configparser.ConfigParser()
     tox.read(ROOT / "tox.ini")

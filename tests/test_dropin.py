@@ -55,11 +55,11 @@ for name in documented.__all__:
     assert "No broken requirements" in beside.pip("check")
 
 
-def test_the_page_runs_beside_phylozoo(beside: Environment, tmp_path: Path) -> None:
+def test_the_documented_page_runs_beside_phylozoo(beside: Environment, tmp_path: Path) -> None:
     assert run([beside.python, page_script(tmp_path)], tmp_path).stderr == ""
 
 
-def test_the_page_runs_without_phylozoo(tmp_path: Path) -> None:
+def test_the_documented_page_runs_without_phylozoo(tmp_path: Path) -> None:
     alone = only_ours()
     assert run([alone.python, page_script(tmp_path)], tmp_path).stderr == ""
     assert alone.parallel_file() == OURS
@@ -69,7 +69,7 @@ def test_the_page_runs_without_phylozoo(tmp_path: Path) -> None:
     assert "numpy" not in listed
 
 
-def test_the_page_has_every_example_of_phylozoo() -> None:
+def test_the_documented_page_has_every_example_of_phylozoo() -> None:
     """Compare statements, whatever their layout; what PhyloZoo leaves to be filled in is ours."""
     with zipfile.ZipFile(newest_phylozoo()) as archive:
         module = ast.parse(archive.read(THEIRS.as_posix()))
@@ -90,7 +90,7 @@ def printed(node: ast.stmt) -> str:
     return f"def {node.name}" if isinstance(node, ast.FunctionDef) else ast.unparse(node)
 
 
-def test_each_survives_the_others_removal_and_the_order_does_not_matter(version: str) -> None:
+def test_each_package_survives_the_removal_of_the_other_in_any_order(version: str) -> None:
     both = with_phylozoo(version)
     wheel = our_wheel()
     try:
@@ -214,7 +214,7 @@ def test_a_package_written_for_phylozoo_runs_unchanged(beside: Environment, tmp_
     run_script(beside, tmp_path, USE)
 
 
-def test_the_small_package_was_written_for_phylozoo(elsewhere: Path, tmp_path: Path) -> None:
+def test_the_package_of_the_test_imports_nothing_of_ours(elsewhere: Path, tmp_path: Path) -> None:
     """Hold the package above to PhyloZoo's own module, or it would prove nothing."""
     code = USE.partition("# In the workers")[0] + 'print("to the end")'
     guarded = (
@@ -294,7 +294,9 @@ print("to the end")
 """
 
 
-def test_with_phylozoos_own_module_in_charge(elsewhere: Path, tmp_path: Path) -> None:
+def test_configurations_of_ours_work_where_phylozoos_module_is_imported(
+    elsewhere: Path, tmp_path: Path
+) -> None:
     run_script(only_ours(), tmp_path, MIXED, elsewhere)
 
 

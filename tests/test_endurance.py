@@ -16,7 +16,7 @@ def use(executors, maps, failing, deaths):
     endurance.deadly_maps(deaths)
 
 
-def test_nothing_piles_up(wait_until):
+def test_thousands_of_maps_leave_nothing_behind(wait_until):
     """But two empty folders of joblib's for each pool that fell, until the program ends."""
     use(8, 5, 5, 1)
     before = endurance.held()

@@ -96,7 +96,7 @@ class TestContext:
             thread.join()
         assert seen == [False]
 
-    def test_active_backend(self):
+    def test_get_active_backend_returns_backend_and_count(self):
         backend, n_jobs = get_active_backend()
         assert (type(backend), backend.nesting_level, n_jobs) == (LokyBackend, 0, None)
         with parallel_config(backend="threading", n_jobs=3):
@@ -127,7 +127,7 @@ class TestBackends:
             ("sequential", SequentialBackend),
         ],
     )
-    def test_registry(self, name, kind):
+    def test_backends_are_registered_by_name(self, name, kind):
         assert BACKENDS[name] is kind
         assert kind(nesting_level=0).nesting_level == 0
 
@@ -140,17 +140,17 @@ class TestBackends:
             (SequentialBackend, True, False),
         ],
     )
-    def test_flags(self, kind, in_memory, streams):
+    def test_backends_have_the_flags_that_engines_read(self, kind, in_memory, streams):
         backend = kind(nesting_level=0)
         assert getattr(backend, "uses_threads", False) is in_memory
         assert getattr(backend, "supports_sharedmem", False) is in_memory
         assert bool(backend.supports_return_generator) is streams
 
     @pytest.mark.parametrize("name", ["start_call", "stop_call", "get_nested_backend"])
-    def test_methods_of_every_backend(self, name):
+    def test_every_backend_has_the_methods_that_engines_call(self, name):
         assert callable(getattr(ParallelBackendBase, name))
 
-    def test_counting_workers(self):
+    def test_effective_n_jobs_counts_workers(self):
         assert LokyBackend(nesting_level=0).effective_n_jobs(3) == 3
         assert LokyBackend(nesting_level=0).effective_n_jobs(-1) == joblib.cpu_count()
         assert ThreadingBackend(nesting_level=0).effective_n_jobs(3) == 3
@@ -159,14 +159,14 @@ class TestBackends:
 class TestBatch:
     calls = [(pow, (2, 3), {}), (int, ("ff",), {"base": 16})]
 
-    def test_runs_its_calls(self):
+    def test_a_batch_runs_its_calls(self):
         assert BatchedCalls(self.calls, (ThreadingBackend(nesting_level=1), None))() == [8, 255]
 
-    def test_pickles(self):
+    def test_a_batch_can_be_pickled(self):
         batch = BatchedCalls(self.calls, LokyBackend(nesting_level=0).get_nested_backend())
         assert pickle.loads(cloudpickle.dumps(batch))() == [8, 255]
 
-    def test_sets_the_nested_backend(self):
+    def test_a_batch_sets_the_nested_backend(self):
         nested = LokyBackend(nesting_level=0).get_nested_backend()
         batch = BatchedCalls([(get_active_backend, (), {})], nested)
         ((backend, _),) = batch()
@@ -174,7 +174,7 @@ class TestBatch:
 
 
 class TestOpenParallel:
-    def test_runs_on_the_backend_it_is_given(self, opened):
+    def test_an_open_parallel_runs_on_the_backend_it_is_given(self, opened):
         assert isinstance(opened._backend, (LokyBackend, ThreadingBackend))
         assert opened._backend.effective_n_jobs(opened.n_jobs) == 2
 
@@ -183,17 +183,17 @@ class TestOpenParallel:
         with Parallel(n_jobs=1, backend=LokyBackend(nesting_level=0)) as parallel:
             assert isinstance(parallel._backend, SequentialBackend)
 
-    def test_what_is_submitted_comes_back(self, opened):
+    def test_a_submitted_task_calls_back_with_its_result(self, opened):
         backend = opened._backend
         assert backend.retrieve_result_callback(outcome(backend, pow, 2, 5)) == [32]
 
-    def test_what_is_raised_comes_back(self, opened):
+    def test_a_failed_task_calls_back_with_its_exception(self, opened):
         backend = opened._backend
         out = outcome(backend, int, "no number")
         with pytest.raises(ValueError, match="no number"):
             backend.retrieve_result_callback(out)
 
-    def test_opens_again_after_closing_with_another_count(self):
+    def test_an_open_parallel_opens_again_with_another_count(self):
         parallel = Parallel(backend=LokyBackend(nesting_level=0), prefer=None, require=None)
         for n_jobs in 2, 3, 2:
             parallel.n_jobs = n_jobs
@@ -209,7 +209,7 @@ class TestOpenParallel:
             assert future.result(60) == [1]
             assert callable(future.add_done_callback)
 
-    def test_tells_the_folder_for_temporary_files(self, tmp_path):
+    def test_an_open_parallel_names_the_folder_for_temporary_files(self, tmp_path):
         with parallel_config(temp_folder=str(tmp_path)):
             assert Opened(LokyBackend(nesting_level=0), 2).folder == str(tmp_path)
         assert Opened(LokyBackend(nesting_level=0), 2).folder is None
@@ -221,35 +221,35 @@ class TestLokysExecutor:
         with Parallel(n_jobs=2, backend=LokyBackend(nesting_level=0)) as parallel:
             yield parallel._backend._workers
 
-    def test_is_the_one_and_only(self, executor):
+    def test_lokys_executor_is_the_only_one(self, executor):
         assert executor is current()
 
     @pytest.mark.skipif(
         hasattr(contract.reusable_executor, "_executor_storage"), reason="loky 3.7 has none"
     )
-    def test_shares_one_lock_for_submitting_and_resizing(self, executor):
+    def test_lokys_executor_has_one_lock_for_submitting_and_resizing(self, executor):
         lock = contract.reusable_executor._executor_lock
         assert executor._submit_resize_lock is lock
         with lock, lock:
             """It may be taken twice."""
 
-    def test_tells_its_size(self, executor):
+    def test_lokys_executor_has_its_size(self, executor):
         assert executor._max_workers == 2
         executor.submit(abs, 1).result(60)
         assert len(executor._processes) == 2
 
-    def test_tells_that_work_is_pending(self, executor, wait_until):
+    def test_lokys_executor_has_its_pending_work(self, executor, wait_until):
         future = executor.submit(time.sleep, 0.2)
         assert executor._pending_work_items
         future.result(60)
         wait_until(lambda: not executor._pending_work_items)
 
-    def test_tells_that_it_was_shut_down(self, executor):
+    def test_lokys_executor_has_a_flag_for_shutdown(self, executor):
         assert executor._flags.shutdown is False
         executor.shutdown()
         assert executor._flags.shutdown is True
 
-    def test_tells_how_workers_ended_while_the_others_run(self, executor):
+    def test_exit_codes_are_known_while_other_workers_run(self, executor):
         """Tasks are told of a death before loky kills the rest of the pool."""
         seen = {}
 
@@ -267,7 +267,7 @@ class TestLokysExecutor:
         with pytest.raises(BrokenProcessPool):
             executor.submit(abs, 1)
 
-    def test_ends_at_once_with_what_waits_in_line(self, executor):
+    def test_lokys_executor_ends_at_once_with_waiting_tasks(self, executor):
         futures = [executor.submit(time.sleep, 60) for _ in range(20)]
         while executor._work_ids.qsize():
             executor._work_ids.get_nowait()
@@ -277,18 +277,18 @@ class TestLokysExecutor:
         with pytest.raises(process_executor.ShutdownExecutorError):
             executor.submit(abs, 1)
 
-    def test_has_what_resizing_needs(self, executor):
+    def test_lokys_executor_has_what_resizing_needs(self, executor):
         executor.submit(abs, 1).result(60)
         with executor._processes_management_lock:
             assert executor._call_queue.put
             assert executor._result_queue._writer.fileno() > 0
 
-    def test_names_its_threads(self, executor):
+    def test_lokys_threads_have_the_expected_names(self, executor):
         executor.submit(abs, 1).result(60)
         names = {thread.name for thread in threading.enumerate()}
         assert names >= start.THREADS
 
-    def test_its_exit_hook_runs_after_one_that_is_registered_later(self, run_script):
+    def test_lokys_exit_hook_runs_after_one_that_is_registered_later(self, run_script):
         """It waits for what runs; ours ends that."""
         done = run_script(
             """
@@ -300,12 +300,12 @@ class TestLokysExecutor:
         )
         assert done.stdout == "False\n"
 
-    def test_its_leak_guard_reads_a_global(self):
+    def test_lokys_leak_guard_reads_a_global(self):
         """Which the workers raise by what they hold on purpose."""
         assert process_executor._MAX_MEMORY_LEAK_SIZE >= 1
         assert "_MAX_MEMORY_LEAK_SIZE" in process_executor._process_worker.__code__.co_names
 
-    def test_is_joblibs_own_whatever_else_is_imported(self, run_script):
+    def test_the_executor_is_of_the_loky_that_joblib_uses(self, run_script):
         """Importing the standalone loky would put its processes below joblib's executor."""
         run_script(
             """
@@ -330,9 +330,12 @@ class WithItems:
         return None
 
 
-@needs_linux("tells how much room a pipe has")
+tells_room = needs_linux("tells how much room a pipe has")
+
+
+@tells_room
 @pytest.mark.parametrize("switch", ["0", "1"])
-def test_the_direct_path_has_a_switch(run_script, switch):
+def test_the_direct_path_can_be_switched_off(run_script, switch):
     code = f"""
     import os
     os.environ["PHYLOZOO_PARALLEL_DIRECT"] = "{switch}"
@@ -353,10 +356,11 @@ def test_the_direct_path_has_a_switch(run_script, switch):
 
 
 @pytest.mark.skipif(os.environ.get("PHYLOZOO_PARALLEL_DIRECT") == "0", reason="switched off")
-class TestStraightToTheWorkers:
+class TestDirectPath:
     """Tasks that fit into the pipe skip two of loky's threads."""
 
-    def test_but_not_those_that_have_to_wait_for_room(self, processes, monkeypatch):
+    @tells_room
+    def test_a_task_without_room_in_the_pipe_goes_through_loky(self, processes, monkeypatch):
         assert list(processes.map(abs, range(4))) == list(range(4))
         queue = current()._call_queue
         put, room, fed, mine = queue.put, direct._room, [], []
@@ -379,7 +383,8 @@ class TestStraightToTheWorkers:
         fcntl.fcntl(queue._writer, fcntl.F_SETPIPE_SZ, direct.PIPE)
         assert len(fed) == 4
 
-    def test_as_many_as_the_pipe_has_room_for(self):
+    @tells_room
+    def test_a_message_sent_into_free_room_never_blocks(self):
         """A message may waste nearly a page with its length, and one with its end."""
         queue, chance, sent = (
             import_module(f"{contract.LOKY}.backend").get_context("loky").Queue(200),
@@ -400,7 +405,7 @@ class TestStraightToTheWorkers:
                     queue._sem.release()
         queue.close()
 
-    def test_beside_tasks_of_others_that_need_more_than_pickle(self, run_script):
+    def test_tasks_that_need_cloudpickle_go_through_loky(self, run_script):
         done = run_script(
             """
             from concurrent.futures import ThreadPoolExecutor
@@ -432,7 +437,7 @@ class TestStraightToTheWorkers:
         )
         assert (done.stdout, done.stderr) == ("[None, None, None]\n", "")
 
-    def test_behind_tasks_that_are_not_even_joblibs(self, processes):
+    def test_tasks_of_others_that_wait_are_not_overtaken(self, processes):
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
         executor = current()
         bell = executor._executor_manager_thread_wakeup
@@ -442,7 +447,7 @@ class TestStraightToTheWorkers:
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
         assert [future.result() for future in theirs] == [{}, None]
 
-    def test_but_leave_a_place_to_loky_which_waits_for_it(self, run_script):
+    def test_the_last_place_of_the_queue_is_left_to_loky(self, run_script):
         """With no place left it would, for ever: it is loky's thread that reads results."""
         done = run_script(
             """
@@ -465,7 +470,8 @@ class TestStraightToTheWorkers:
         )
         assert (done.stdout, done.stderr) == ("[{600000}, {600000}, {600000}]\n", "")
 
-    def test_and_end_the_workers_when_a_signal_leaves_half_a_message(self, run_script):
+    @tells_room
+    def test_a_signal_that_leaves_half_a_message_ends_the_workers(self, run_script):
         done = run_script(
             """
             import signal, struct, threading
@@ -498,7 +504,8 @@ class TestStraightToTheWorkers:
         )
         assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
-    def test_and_leave_the_workers_alone_when_a_signal_comes_before(
+    @tells_room
+    def test_a_signal_before_the_message_leaves_the_workers_alone(
         self, processes, pool_pids, monkeypatch
     ):
         def ring(*_):
@@ -513,7 +520,7 @@ class TestStraightToTheWorkers:
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
         assert pool_pids() == before
 
-    def test_but_not_of_an_executor_that_is_shut_down(self, processes):
+    def test_an_executor_that_is_shut_down_gets_no_task(self, processes):
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
         executor = current()
         executor.shutdown()
@@ -521,7 +528,8 @@ class TestStraightToTheWorkers:
         assert not direct._sent(executor, lambda task: True)
         assert list(processes.map(abs, [-1, 2])) == [1, 2]
 
-    def test_and_free_the_pipe_when_a_signal_comes_as_it_is_taken(self, run_script):
+    @tells_room
+    def test_a_signal_while_the_pipe_is_locked_releases_the_lock(self, run_script):
         done = run_script(
             """
             import signal, threading
@@ -559,7 +567,7 @@ class TestStraightToTheWorkers:
         assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
     @worker_settings
-    def test_but_not_while_workers_start_whose_death_loky_has_to_notice(self, run_script):
+    def test_tasks_go_through_loky_while_workers_start(self, run_script):
         done = run_script(
             """
             import os, time
@@ -585,7 +593,7 @@ class TestStraightToTheWorkers:
 
 
 class TestThreads:
-    def test_get_every_chunk_from_joblibs_backend(self, monkeypatch, wait_until):
+    def test_worker_threads_get_every_chunk_from_joblibs_backend(self, monkeypatch, wait_until):
         class Counting(ThreadingBackend):
             submitted = 0
 
@@ -602,7 +610,7 @@ class TestThreads:
         assert Counting.submitted == 4
         wait_until(lambda: threading.active_count() <= before)
 
-    def test_run_what_is_left_and_end_when_closed(self, wait_until):
+    def test_closed_worker_threads_run_waiting_tasks_and_end(self, wait_until):
         before, ran = threading.active_count(), []
         threads = Threads(2)
         for number in range(100):
@@ -611,7 +619,7 @@ class TestThreads:
         wait_until(lambda: threading.active_count() == before)
         assert sorted(ran) == list(range(100))
 
-    def test_grow(self):
+    def test_worker_threads_can_be_added(self):
         threads, meeting, met = Threads(1), threading.Barrier(3, timeout=10), SimpleQueue()
         threads.grow(2)
         for _ in range(3):
@@ -624,7 +632,7 @@ class TestThreads:
         maps = [ThreadingExecutor(1).map(lambda _: meeting.wait(), [0]) for _ in range(2)]
         assert sorted(result for results in maps for result in results) == [0, 1]
 
-    def test_that_hang_are_replaced_for_other_maps_each_time(self, run_script):
+    def test_worker_threads_that_hang_are_replaced_for_other_maps(self, run_script):
         done = run_script(
             """
             import threading, time
@@ -647,7 +655,7 @@ class TestThreads:
         )
         assert done.stdout == "late\nlate\n60\n"
 
-    def test_hold_on_to_nothing_while_they_wait(self, wait_until):
+    def test_waiting_worker_threads_hold_no_task(self, wait_until):
         class Large:
             pass
 
@@ -661,7 +669,7 @@ class TestThreads:
         wait_until(lambda: here() is None)
 
     @needs_linux("keeps a limit of memory")
-    def test_are_not_left_behind_where_there_are_too_few(self, run_script):
+    def test_no_worker_threads_are_left_when_the_system_has_too_few(self, run_script):
         done = run_script(
             """
             import resource, threading, time
@@ -695,7 +703,7 @@ class TestThreads:
         )
         assert done.stdout == "can't start new thread\nlate\n60\n"
 
-    def test_are_not_waited_for_when_the_interpreter_is_gone(self, run_script):
+    def test_worker_threads_are_not_waited_for_at_shutdown(self, run_script):
         done = run_script(
             """
             import itertools
@@ -721,7 +729,7 @@ class TestManyAtOnce:
     """Maps share a pool: none waits for another, and none has it restarted."""
 
     @pytest.mark.parametrize("kind", [ThreadingExecutor, MultiprocessingExecutor])
-    def test_taking_turns_with_different_worker_counts(self, kind, pool_pids):
+    def test_maps_with_different_worker_counts_take_turns(self, kind, pool_pids):
         maps = [kind(2).map(lambda x: (0, x), itertools.count(), 3)]
         assert next(maps[0]) == (0, 0)
         before = pool_pids()
@@ -762,7 +770,7 @@ class TestManyAtOnce:
         next(wide)
 
     @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
-    def test_from_many_threads(self, run_script, backend):
+    def test_many_threads_start_maps_at_once(self, run_script, backend):
         done = run_script(
             """
             import sys, threading, warnings
@@ -789,7 +797,7 @@ class TestManyAtOnce:
         )
         assert done.stderr == ""
 
-    def test_first_maps_of_many_threads_get_tickets_of_their_own(self, run_script):
+    def test_the_first_maps_of_many_threads_get_tickets_of_their_own(self, run_script):
         """A ticket that two maps share, or that names another page, calls a map off."""
         run_script(
             """
@@ -817,7 +825,7 @@ class TestManyAtOnce:
             """
         )
 
-    def test_beside_a_generator_of_joblib_with_another_worker_count(self, run_script):
+    def test_a_map_runs_beside_a_generator_of_joblib_with_another_worker_count(self, run_script):
         done = run_script(
             """
             import itertools, joblib
@@ -836,12 +844,12 @@ class TestManyAtOnce:
         )
         assert done.stderr == ""
 
-    def test_many_sizes_of_thread_pools_do_not_pile_up(self):
+    def test_thread_pools_of_many_sizes_do_not_accumulate(self):
         for n_jobs in range(1, 12):
             assert list(ThreadingExecutor(n_jobs).map(abs, range(5))) == list(range(5))
         assert threading.active_count() < 60
 
-    def test_after_the_users_own_parallel_was_called_off(self, processes):
+    def test_a_map_runs_after_the_users_parallel_was_interrupted(self, processes):
         """Which has joblib kill the pool that it shares with us."""
 
         def fail(i):
@@ -859,7 +867,7 @@ class TestFork:
     """A forked child gets workers of its own and leaves its parent's alone."""
 
     @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
-    def test_right_results_in_child_and_parent(self, run_script, backend):
+    def test_results_are_right_in_forked_child_and_parent(self, run_script, backend):
         run_script(
             """
             import itertools, os, sys, warnings
@@ -883,7 +891,7 @@ class TestFork:
             backend,
         )
 
-    def test_a_map_that_the_child_inherited_and_drops(self, run_script):
+    def test_a_forked_child_may_drop_an_inherited_map(self, run_script):
         """It is the parent's: dropping it calls off neither the child's maps nor itself."""
         run_script(
             """
@@ -906,7 +914,7 @@ class TestFork:
             """
         )
 
-    def test_while_another_thread_starts_maps(self, run_script):
+    def test_a_fork_while_another_thread_starts_maps_does_not_hang(self, run_script):
         """A lock that it holds at that moment would stay held in the child."""
         run_script(
             """
@@ -936,7 +944,7 @@ class TestFork:
         )
 
 
-def test_a_map_inside_a_process_worker_keeps_the_engine_out(processes):
+def test_a_map_inside_a_worker_process_opens_no_pool(processes):
     """It runs in place, so that no worker ever starts workers."""
 
     def nested(_):

@@ -107,7 +107,9 @@ ERRORS = [
 
 @pytest.mark.parametrize("chunksize", [None, 1, 3, 4, 20])
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-def test_same_type_and_arguments_after_the_earlier_results(executor, error, chunksize):
+def test_an_error_has_its_type_and_arguments_and_comes_after_the_earlier_results(
+    executor, error, chunksize
+):
     seen, caught = read(executor.map(fail_at(3, error), range(10), chunksize))
     assert seen == [0, 1, 2]
     assert type(caught) is type(error)
@@ -115,7 +117,7 @@ def test_same_type_and_arguments_after_the_earlier_results(executor, error, chun
     assert str(caught) == str(error)
 
 
-def test_an_exception_class_defined_in_a_function(workers):
+def test_an_exception_class_defined_in_a_function_is_kept(workers):
     class Local(Exception):
         pass
 
@@ -124,14 +126,14 @@ def test_an_exception_class_defined_in_a_function(workers):
 
 
 @pytest.mark.parametrize("method", ["map", "starmap"])
-def test_a_failed_map_is_over(executor, method):
+def test_a_failed_map_has_no_more_results(executor, method):
     results = getattr(executor, method)(lambda item: 1 // len(item), [(), (1,)])
     with pytest.raises((TypeError, ZeroDivisionError)):
         next(results)
     assert list(results) == []
 
 
-def test_the_first_failing_item_counts_whoever_is_first_to_fail(workers):
+def test_the_first_item_that_fails_is_raised_whichever_fails_earlier(workers):
     def slow_then_quick(i):
         if i == 2:
             time.sleep(0.3)
@@ -145,7 +147,7 @@ def test_the_first_failing_item_counts_whoever_is_first_to_fail(workers):
 
 class TestTrace:
     @pytest.mark.parametrize("chunksize", [None, 1, 4])
-    def test_the_cause_tells_the_workers_traceback_the_index_and_the_item(self, workers, chunksize):
+    def test_the_cause_shows_the_workers_traceback_the_index_and_the_item(self, workers, chunksize):
         def look_up(item):
             return {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4, "g": 6}[item]
 
@@ -160,13 +162,13 @@ class TestTrace:
         assert "item 1 = (7, 0)" in str(caught.__cause__)
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="notes came with Python 3.11")
-    def test_a_note_tells_index_and_item(self, workers):
+    def test_a_note_names_index_and_item(self, workers):
         _, caught = read(workers.map(fail_at("c", ValueError("bad")), "abcd"))
         (note,) = caught.__notes__
         assert note.startswith("item 2 = 'c'")
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="notes came with Python 3.11")
-    def test_notes_of_its_own_stay(self, workers):
+    def test_notes_of_the_exception_are_kept(self, workers):
         def noted(item):
             error = ValueError(item)
             error.add_note("look at the alignment")
@@ -181,7 +183,7 @@ class TestTrace:
         (pid,) = re.findall(r"in worker process (\d+)", str(caught.__cause__))
         assert int(pid) in pool_pids()
 
-    def test_the_exceptions_own_cause_is_shown(self, workers):
+    def test_a_cause_of_the_exception_is_shown(self, workers):
         def chained(item):
             try:
                 raise KeyError("deep down")
@@ -191,7 +193,7 @@ class TestTrace:
         _, caught = read(workers.map(chained, [0]))
         assert "deep down" in shown(caught)
 
-    def test_a_threads_own_causes_and_frames_stay(self, threads):
+    def test_an_exception_in_a_thread_keeps_its_cause_and_frames(self, threads):
         """For a debugger, and for an `except` clause that asks for the cause."""
 
         def chained(item):
@@ -216,7 +218,7 @@ class TestTrace:
             if sys.version_info >= (3, 11):
                 assert caught.__notes__[-1].startswith(f"item 0 = {item!r}")
 
-    def test_a_threads_frames_are_the_users(self, threads):
+    def test_an_exception_in_a_thread_shows_only_the_users_frames(self, threads):
         _, caught = read(threads.map(lambda x: 1 // x, [0]))
         names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.__traceback__)]
         assert names[-1] == "<lambda>"
@@ -226,12 +228,12 @@ class TestTrace:
     @pytest.mark.parametrize(
         "item", ["x" * 10_000, list(range(10_000)), {i: i for i in range(10_000)}], ids=type
     )
-    def test_a_large_item_is_shown_short(self, workers, item):
+    def test_a_large_item_is_shortened(self, workers, item):
         _, caught = read(workers.map(lambda item: 1 / 0, [item]))
         assert "item 0 = " in str(caught.__cause__)
         assert len(str(caught.__cause__)) < 2000
 
-    def test_an_item_or_exception_that_cannot_be_shown(self, workers):
+    def test_an_item_or_exception_without_a_working_repr_is_described(self, workers):
         class Shy(Exception):
             def __repr__(self):
                 raise RuntimeError("no repr")
@@ -246,7 +248,7 @@ class TestTrace:
         assert "item 0 = " in str(caught.__cause__)
 
     @pytest.mark.parametrize("name", ["array", "deque", "dict", "int"])
-    def test_an_item_whose_class_has_the_name_of_a_built_in_one(self, workers, name):
+    def test_an_item_whose_class_is_named_like_a_built_in_is_described(self, workers, name):
         """The standard library shortens what it shows by the name of the class."""
         item = type(name, (), {})()
         seen, caught = read(workers.map(lambda item: item.missing or item, [item]))
@@ -259,7 +261,7 @@ class TestNothingElseIsHarmed:
     @pytest.mark.parametrize(
         "kind", [ValueError, SystemExit, KeyboardInterrupt, WithLock, TwoArguments]
     )
-    def test_the_worker_processes_are_the_same_afterwards(self, processes, pool_pids, kind):
+    def test_an_error_leaves_the_worker_processes_running(self, processes, pool_pids, kind):
         def guilty(item):
             if item == 3:
                 raise kind("wrong", "item")
@@ -272,14 +274,14 @@ class TestNothingElseIsHarmed:
         assert pool_pids() == before
         assert after | set(seen) <= before
 
-    def test_another_map_does_not_notice(self, workers):
+    def test_an_error_leaves_other_maps_alone(self, workers):
         good = workers.map(abs, range(300), 5)
         assert next(good) == 0
         for index in range(10):
             read(workers.map(fail_at(index, ValueError()), range(10)))
         assert list(good) == list(range(1, 300))
 
-    def test_an_error_nobody_reads(self, workers):
+    def test_an_error_that_nobody_reads_does_no_harm(self, workers):
         results = workers.map(fail_at(5, ValueError()), range(100), 1)
         assert next(results) == 0
         del results
@@ -302,7 +304,7 @@ class TestWhatCannotTravel:
         assert list(processes.map(abs, range(4))) == list(range(4))
         assert pool_pids() == before
 
-    def test_an_item_that_cannot_be_pickled(self, processes, chunksize):
+    def test_an_item_that_cannot_be_pickled_is_named(self, processes, chunksize):
         items = [0, 1, threading.Lock(), 3, 4]
         seen, caught = read(processes.map(lambda item: item, items, chunksize))
         assert seen == [0, 1]
@@ -310,7 +312,7 @@ class TestWhatCannotTravel:
         assert "item 2 " in str(caught)
         assert CANNOT_BE_PICKLED in str(caught)
 
-    def test_an_item_that_cannot_be_unpickled(self, processes, chunksize):
+    def test_an_item_that_cannot_be_unpickled_is_named(self, processes, chunksize):
         items = [0, 1, Reduced(only_here, os.getpid(), "the item"), 3, 4]
         seen, caught = read(processes.map(lambda item: item, items, chunksize))
         assert seen == [0, 1]
@@ -318,7 +320,7 @@ class TestWhatCannotTravel:
         assert "item 2 " in str(caught)
         assert "the item is at home in another process" in str(caught)
 
-    def test_a_result_that_cannot_be_pickled(self, processes, chunksize):
+    def test_a_result_that_cannot_be_pickled_is_named(self, processes, chunksize):
         def func(item):
             return threading.Lock() if item == 2 else item
 
@@ -328,7 +330,7 @@ class TestWhatCannotTravel:
         assert "item 2 " in str(caught)
         assert CANNOT_BE_PICKLED in str(caught)
 
-    def test_a_result_that_cannot_be_unpickled(self, processes, chunksize):
+    def test_a_result_that_cannot_be_unpickled_is_named(self, processes, chunksize):
         here = os.getpid()
 
         def func(item):
@@ -341,7 +343,7 @@ class TestWhatCannotTravel:
         assert "the result is at home in another process" in str(caught)
 
     @pytest.mark.parametrize("kind", [TwoArguments, WithLock])
-    def test_an_exception_that_does_not_pickle(self, processes, chunksize, kind):
+    def test_an_exception_that_cannot_be_pickled_keeps_its_text(self, processes, chunksize, kind):
         def func(item):
             if item == 2:
                 raise kind(7, "too many gaps")
@@ -356,7 +358,9 @@ class TestWhatCannotTravel:
         assert ("without its attribute `lock`" in shown(caught)) == (kind is WithLock)
 
     @pytest.mark.parametrize("method", ["map", "starmap"])
-    def test_a_function_that_cannot_be_pickled(self, processes, chunksize, method):
+    def test_a_function_that_cannot_be_pickled_is_refused_at_the_call(
+        self, processes, chunksize, method
+    ):
         """It is told at the call."""
         lock = threading.Lock()
         with pytest.raises(pickle.PicklingError, match=CANNOT_BE_PICKLED) as caught:
@@ -364,14 +368,14 @@ class TestWhatCannotTravel:
         assert "func = <function" in str(caught.value)
         assert "threading" in str(caught.value)
 
-    def test_a_function_that_cannot_be_unpickled(self, processes, chunksize):
+    def test_a_function_that_cannot_be_unpickled_ends_the_map(self, processes, chunksize):
         stranger = Reduced(only_here, os.getpid(), "the function")
         _, caught = read(processes.map(lambda item: stranger, range(5), chunksize))
         assert isinstance(caught, pickle.UnpicklingError)
         assert "the function is at home in another process" in str(caught)
 
 
-def test_threads_take_what_does_not_pickle(threads):
+def test_threads_take_objects_that_cannot_be_pickled(threads):
     lock = threading.Lock()
     assert list(threads.map(lambda item: (item, lock), [lock])) == [(lock, lock)]
     _, caught = read(threads.map(fail_at(1, TwoArguments(7, "gaps")), range(3)))
@@ -412,15 +416,15 @@ def raised(executor, make):
 
 
 class TestAnExceptionThatDoesNotPickleKeepsItsClass:
-    def test_one_that_unpickles_to_something_else(self, processes):
+    def test_an_exception_that_unpickles_to_something_else_keeps_its_class(self, processes):
         caught = raised(processes, lambda: NoExceptionAnyMore("the words"))
         assert (type(caught), caught.args) == (NoExceptionAnyMore, ("the words",))
 
-    def test_one_that_would_say_something_else(self, processes):
+    def test_an_exception_that_would_unpickle_with_another_text_keeps_its_text(self, processes):
         caught = raised(processes, lambda: Site(7))
         assert (type(caught), str(caught)) == (Site, "site 7")
 
-    def test_with_an_argument_that_is_lost(self, processes):
+    def test_an_exception_with_an_unpicklable_argument_keeps_its_class(self, processes):
         caught = raised(processes, lambda: KeyError("key", threading.Lock()))
         assert type(caught) is KeyError
         assert caught.args[0] == "key"
@@ -433,7 +437,7 @@ class TestAnExceptionThatDoesNotPickleKeepsItsClass:
         assert str(caught) == "site 7: gaps"
         assert "without its class `Local`" in shown(caught)
 
-    def test_built_in_ones_with_fields(self, processes):
+    def test_built_in_exceptions_keep_their_fields(self, processes):
         told = 2, "No such file", "tree.nwk"
         caught = raised(processes, lambda: a_class_that_cannot_travel(OSError)(*told))
         assert (caught.errno, caught.filename) == (2, "tree.nwk")
@@ -441,7 +445,7 @@ class TestAnExceptionThatDoesNotPickleKeepsItsClass:
             raise caught
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups came with Python 3.11")
-    def test_in_a_group(self, processes):
+    def test_exceptions_in_a_group_keep_their_classes(self, processes):
         caught = raised(
             processes,
             lambda: ExceptionGroup("several", [WithLock("gaps"), TwoArguments(7, "gaps")]),  # noqa: F821
@@ -449,7 +453,7 @@ class TestAnExceptionThatDoesNotPickleKeepsItsClass:
         assert [type(error) for error in caught.exceptions] == [WithLock, TwoArguments]
         assert "without its attribute `lock`" in shown(caught)
 
-    def test_one_that_the_caller_cannot_unpickle(self, processes):
+    def test_an_exception_that_the_caller_cannot_unpickle_keeps_its_text(self, processes):
         here = os.getpid()
         caught = raised(processes, lambda: KeyError(Reduced(only_elsewhere, here, "the key")))
         assert type(caught) is RuntimeError
@@ -457,7 +461,7 @@ class TestAnExceptionThatDoesNotPickleKeepsItsClass:
         assert "KeyError" in str(caught)
 
 
-def test_a_directory_that_is_gone(processes, monkeypatch, tmp_path):
+def test_a_working_directory_that_is_gone_does_no_harm(processes, monkeypatch, tmp_path):
     """When the workers want to enter it, or when the map starts."""
     list(processes.map(abs, range(4)))
     monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "gone"))
@@ -478,7 +482,7 @@ class Frozen(Exception):
         return Frozen, (self.code,)
 
 
-def test_an_exception_that_refuses_assignment(workers):
+def test_an_exception_that_refuses_assignment_is_raised(workers):
     def refuse(item):
         if item == 2:
             raise Frozen(1)
@@ -491,7 +495,7 @@ def test_an_exception_that_refuses_assignment(workers):
     assert "item 2 = 2" in str(caught.value.__cause__)
 
 
-def test_an_error_keeps_nothing_of_its_map(threads):
+def test_an_error_keeps_no_part_of_its_map_alive(threads):
     """The traceback would hold the results that nobody took, until the garbage is collected."""
 
     class Result:
@@ -540,7 +544,7 @@ class Speechless(Exception):
         raise OSError("no words")
 
 
-def test_errors_about_what_cannot_be_described(processes):
+def test_errors_about_objects_without_a_repr_are_clear(processes):
     with pytest.raises(pickle.PicklingError, match="func"):
         processes.map(Unspeakable(), [1])
     with pytest.raises(pickle.PicklingError, match="item 1"):
@@ -549,7 +553,7 @@ def test_errors_about_what_cannot_be_described(processes):
         list(processes.starmap(pow, [(1, 2), Unspeakable()]))
 
 
-def test_results_without_a_size(threads):
+def test_results_whose_sizeof_fails_are_returned(threads):
     class Sizeless:
         def __sizeof__(self):
             raise ValueError("no size")

@@ -92,12 +92,12 @@ def reference():
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("backend", ["sequential", "threading", "multiprocessing"])
-def test_the_seed_alone_decides(reference, backend, workers):
+def test_the_output_depends_on_the_seed_alone(reference, backend, workers):
     options = ("--replicates", 30, "--rows", 0, "--backend", backend, "--workers", workers)
     assert output(*options) == reference
 
 
-def test_simulated_alignment(reference):
+def test_a_simulated_alignment_is_analysed(reference):
     assert reference.startswith(
         "an alignment simulated by the Jukes-Cantor model (seed 1): 30 taxa, 4000 sites, "
     )
@@ -109,7 +109,7 @@ def test_simulated_alignment(reference):
     assert all(support == f"{count / 30:.3f}" for support, count, _ in table.values())
 
 
-def test_another_seed_and_fewer_rows(reference):
+def test_seed_and_rows_can_be_chosen(reference):
     text = output("--replicates", 30, "--rows", 5, "--backend", "sequential", "--seed", 2)
     *lines, last = text.splitlines()
     assert len(lines) == 4 + 5
@@ -117,7 +117,7 @@ def test_another_seed_and_fewer_rows(reference):
     assert lines[2] != reference.splitlines()[2]
 
 
-def test_a_certain_split_has_support_one(tmp_path):
+def test_a_split_in_every_replicate_has_support_one(tmp_path):
     one = "ACGT" * 50
     other = "ACGT" * 40 + "CATG" * 10
     sequences = {"dog": one, "wolf": one, "cat": other, "lynx": other}
@@ -153,7 +153,7 @@ def test_supports_match_an_independent_computation(tmp_path):
     assert re.search("undefined distance: taxon A, taxon F in [1-9][0-9]* replicates", text)
 
 
-def test_ties_are_unresolved(tmp_path):
+def test_a_tie_resolves_no_split(tmp_path):
     path = write_fasta(tmp_path / "same.fasta", dict.fromkeys("ABCD", "ACGUUGCA" * 5))
     text = output(path, "--replicates", 10, "--backend", "sequential")
     assert "0.0% gaps" in text  # RNA counts as known
@@ -178,7 +178,7 @@ def main():
 
 
 @pytest.mark.parametrize("wrong", FASTA)
-def test_a_wrong_file_is_one_line(main, monkeypatch, capsys, tmp_path, wrong):
+def test_a_wrong_file_is_reported_in_one_line(main, monkeypatch, capsys, tmp_path, wrong):
     content, told = FASTA[wrong]
     path = tmp_path / "wrong.fasta"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -201,7 +201,7 @@ def test_a_missing_file_ends_the_script_with_status_2(tmp_path):
 @pytest.mark.parametrize(
     "option", [("--replicates", "0"), ("--workers", "0"), ("--workers", "-2"), ("--seed", "x")]
 )
-def test_a_wrong_option(main, monkeypatch, capsys, option):
+def test_a_wrong_option_is_reported(main, monkeypatch, capsys, option):
     monkeypatch.setattr(sys, "argv", ["bootstrap_splits.py", *option])
     with pytest.raises(SystemExit) as stop:
         main()
@@ -212,14 +212,14 @@ def test_a_wrong_option(main, monkeypatch, capsys, option):
 PETS = {"dog": "ACGT" * 20, "wolf": "ACGT" * 20, "cat": "CATG" * 20, "lynx": "CATG" * 20}
 
 
-def test_every_core(tmp_path):
+def test_n_jobs_may_be_every_core(tmp_path):
     path = write_fasta(tmp_path / "pets.fasta", PETS)
     done = run(path, "--replicates", 9, "--workers", -1)
     assert done.returncode == 0, done.stderr
     assert f"{joblib.cpu_count()} worker process" in done.stderr
 
 
-def test_the_estimate_and_the_gain_are_those_of_the_clock(main, monkeypatch, capsys, tmp_path):
+def test_the_printed_estimate_and_gain_agree_with_the_clock(main, monkeypatch, capsys, tmp_path):
     """The estimate is the median times the replicates, whatever the machine does meanwhile."""
     path = write_fasta(tmp_path / "pets.fasta", PETS)
     ticks = iter([0.0, 0.5] * 5 + [0.0, 10.0])  # half a second a replicate; ten for the map
@@ -236,7 +236,7 @@ def test_the_estimate_and_the_gain_are_those_of_the_clock(main, monkeypatch, cap
 
 
 @pytest.mark.parametrize("wanted", [True, False, None])
-def test_the_bar(wanted, tmp_path):
+def test_the_example_shows_a_bar(wanted, tmp_path):
     """It is there when asked for, never when not, and else in a terminal alone."""
     pytest.importorskip("tqdm")
     path = write_fasta(tmp_path / "pets.fasta", PETS)
@@ -246,7 +246,7 @@ def test_the_bar(wanted, tmp_path):
     assert ("replicates: 100%" in done.stderr) is bool(wanted)
 
 
-def test_the_bar_in_a_terminal(tmp_path):
+def test_the_bar_is_drawn_in_a_terminal(tmp_path):
     pytest.importorskip("tqdm")
     pexpect = pytest.importorskip("pexpect")
     path = write_fasta(tmp_path / "pets.fasta", PETS)
@@ -257,7 +257,7 @@ def test_the_bar_in_a_terminal(tmp_path):
     terminal.expect(pexpect.EOF)
 
 
-def test_a_bar_without_tqdm_is_one_line(main, monkeypatch, capsys):
+def test_a_bar_without_tqdm_is_reported_in_one_line(main, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys, "argv", ["bootstrap_splits.py", "--progress"])
     with pytest.raises(SystemExit) as stop:
@@ -271,7 +271,7 @@ class TestPlot:
     def _needed(self):
         pytest.importorskip("matplotlib")
 
-    def test_the_tree_that_the_alignment_was_made_from(self, tmp_path):
+    def test_the_plot_shows_the_tree_of_the_simulation(self, tmp_path):
         """Its branches, with the support of the weakest, for an alignment without doubt."""
         sites = np.random.default_rng(1).integers(0, 4, (1, 400)).repeat(6, axis=0)
         for number, side in enumerate(([0, 1], [0, 1, 2], [4, 5])):
@@ -308,19 +308,19 @@ class TestPlot:
         assert set("ABCDEF") <= set(words)
         assert words.count("1.00") == 3
 
-    def test_from_the_command_line(self, tmp_path):
+    def test_the_plot_is_written_from_the_command_line(self, tmp_path):
         path = write_fasta(tmp_path / "pets.fasta", PETS)
         picture = tmp_path / "tree.png"
         done = run(path, "--replicates", 9, "--backend", "sequential", "--plot", picture)
         assert done.returncode == 0, done.stderr
         assert picture.read_bytes().startswith(b"\x89PNG")
 
-    def test_a_kind_that_cannot_be_drawn_is_told_before_the_work(self, tmp_path):
+    def test_an_unknown_picture_format_is_reported_before_the_work(self, tmp_path):
         done = run("--plot", tmp_path / "tree.xyz")
         assert (done.returncode, done.stdout) == (2, "")
         assert "tree.xyz': its name has to end as .eps" in done.stderr.splitlines()[-1]
 
-    def test_a_folder_that_is_not_there_is_one_line(self, tmp_path):
+    def test_a_missing_folder_is_reported_in_one_line(self, tmp_path):
         path = write_fasta(tmp_path / "pets.fasta", PETS)
         picture = tmp_path / "nowhere" / "tree.png"
         done = run(path, "--replicates", 9, "--backend", "sequential", "--plot", picture)

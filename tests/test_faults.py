@@ -51,11 +51,11 @@ def told_of(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("case", "backend"), [here(*run) for run in cases.RUNS], ids=NAMES)
-def test_a_fault_does_what_the_table_says_and_no_more(case, backend, told_of):
+def test_each_fault_does_what_the_table_says(case, backend, told_of):
     told, stderr = told_of(case, backend)
     assert runner.wrong(case, told) == [], told
     assert re.fullmatch(case.stderr, stderr)
 
 
-def test_the_names_of_the_cases_differ():
+def test_each_fault_has_a_name_of_its_own():
     assert len(NAMES) == len(set(NAMES))

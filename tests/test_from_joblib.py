@@ -52,27 +52,27 @@ def half(x):
 
 
 class TestWorkers:
-    def test_none(self):
+    def test_no_worker_count_is_one_worker_in_joblib_and_all_cores_here(self):
         assert joblib.effective_n_jobs(None) == 1
         assert MultiprocessingExecutor().n_jobs == joblib.cpu_count()
 
-    def test_one(self):
+    def test_one_worker_is_the_caller_in_joblib_and_a_process_here(self):
         assert set(Parallel(n_jobs=1)(delayed(pid)() for _ in range(4))) == {os.getpid()}
         assert os.getpid() not in set(MultiprocessingExecutor(1).map(pid, range(4)))
 
-    def test_all_but_one(self):
+    def test_minus_two_is_refused_here_and_taken_from_the_context(self):
         with pytest.raises(PhyloZooValueError, match="n_jobs"):
             MultiprocessingExecutor(-2)
         with joblib.parallel_config(n_jobs=-2):
             assert MultiprocessingExecutor().n_jobs == joblib.effective_n_jobs(-2)
 
-    def test_the_older_context(self):
+    def test_parallel_backend_counts_as_a_context(self):
         with joblib.parallel_backend("loky", n_jobs=3, inner_max_num_threads=2):
             executor = MultiprocessingExecutor()
             assert executor.n_jobs == 3
             assert set(executor.map(lambda _: os.environ["OMP_NUM_THREADS"], [0])) == {"2"}
 
-    def test_nested(self, processes):
+    def test_nested_tasks_may_run_in_threads_in_joblib_and_run_in_place_here(self, processes):
         """Of joblib's nested tasks some run in threads of their own; none of ours."""
 
         def theirs(_):
@@ -87,14 +87,14 @@ class TestWorkers:
         assert list(processes.map(ours, range(2))) == [True, True]
 
 
-class TestWhatEndsEarly:
+class TestWorkersAfterAnEarlyEnd:
     @pytest.fixture(autouse=True)
     def _warm(self, processes, pool_pids):
         list(processes.map(abs, range(4), 1))
         self.before = pool_pids()
         self.now = pool_pids
 
-    def test_an_error_of_ours(self, processes):
+    def test_an_error_of_an_item_leaves_the_workers_running(self, processes):
         results = processes.map(half, [4, 3, 0, 1])
         assert [next(results), next(results)] == [3, 4]
         with pytest.raises(ZeroDivisionError) as caught:
@@ -102,18 +102,18 @@ class TestWhatEndsEarly:
         assert "item 2" in str(caught.value.__cause__)
         assert self.now() == self.before
 
-    def test_an_error_of_joblibs(self):
+    def test_an_error_in_joblib_ends_the_workers(self):
         with pytest.raises(ZeroDivisionError):
             Parallel(n_jobs=2)(delayed(half)(x) for x in [4, 3, 0, 1])
         assert not self.now() & self.before
 
-    def test_a_generator_of_ours(self, processes):
+    def test_dropping_the_results_leaves_the_workers_running(self, processes):
         results = processes.map(abs, range(1000), 1)
         next(results)
         del results
         assert self.now() == self.before
 
-    def test_a_generator_of_joblibs(self):
+    def test_closing_joblibs_generator_ends_the_workers(self):
         calls = (delayed(pid)(x) for x in itertools.count())
         results = Parallel(n_jobs=2, return_as="generator")(calls)
         next(results)
@@ -121,7 +121,7 @@ class TestWhatEndsEarly:
             results.close()
         assert not self.now() & self.before
 
-    def test_a_timeout_of_joblibs(self):
+    def test_joblibs_timeout_is_another_class_and_ends_the_workers(self):
         with pytest.raises(multiprocessing.TimeoutError) as caught:
             Parallel(n_jobs=2, timeout=0.5)(delayed(time.sleep)(60 * x) for x in range(2))
         assert not isinstance(caught.value, TimeoutError)
@@ -129,7 +129,7 @@ class TestWhatEndsEarly:
         with pytest.warns(UserWarning, match="timeout"):
             assert Parallel(n_jobs=1, timeout=0.001)([delayed(time.sleep)(0.1)]) == [None]
 
-    def test_a_timeout_of_ours(self):
+    def test_a_timeout_names_the_item(self):
         results = MultiprocessingExecutor(2, timeout=2).map(lambda x: time.sleep(60 * x), range(2))
         assert next(results) is None
         with pytest.raises(TimeoutError, match="item 1"):
@@ -149,8 +149,8 @@ class Same:
         return {}
 
 
-class TestTheRest:
-    def test_how_often_the_function_is_pickled(self, processes):
+class TestOtherDifferences:
+    def test_the_function_is_pickled_once_here_and_for_each_task_in_joblib(self, processes):
         Same.pickled = 0
         assert list(processes.map(Same(), range(20), 1)) == list(range(20))
         assert Same.pickled == 1
@@ -159,7 +159,7 @@ class TestTheRest:
         assert Parallel(n_jobs=2, batch_size=1)(calls) == list(range(20))
         assert Same.pickled == 21
 
-    def test_whose_thread_reads_the_input(self, processes):
+    def test_the_callers_thread_reads_the_input_here(self, processes):
         readers = set()
 
         def items():
@@ -172,7 +172,7 @@ class TestTheRest:
         Parallel(n_jobs=2, batch_size=1)(delayed(abs)(x) for x in items())
         assert len(readers) > 1
 
-    def test_verbose(self, processes, capfd):
+    def test_verbose_of_a_context_has_no_effect_here(self, processes, capfd):
         with joblib.parallel_config(verbose=10):
             assert list(processes.map(abs, range(20))) == list(range(20))
             assert capfd.readouterr() == ("", "")
@@ -191,20 +191,20 @@ def overwrite(array):
 
 class TestArrays:
     @pytest.mark.parametrize("settings", [{}, {"mmap_mode": "r"}, {"max_nbytes": None}], ids=str)
-    def test_are_writable_and_private_in_the_worker(self, processes, settings):
+    def test_arrays_are_writable_and_private_in_the_worker(self, processes, settings):
         array = numpy.ones(200_000)
         with joblib.parallel_config(**settings):
             assert list(processes.map(overwrite, [array])) == [7]
             assert list(processes.map(lambda x: array[x].item(), [0])) == [1]
         assert array[0] == 1
 
-    def test_of_joblib_are_read_only(self):
+    def test_arrays_of_joblib_are_read_only(self):
         assert Parallel(n_jobs=2)(delayed(writable)(numpy.ones(200_000)) for _ in "ab") == [
             False,
             False,
         ]
 
-    def test_a_memmap_of_the_users_own(self, processes, tmp_path):
+    def test_a_memmap_of_the_user_is_shared_in_joblib_and_copied_here(self, processes, tmp_path):
         """joblib opens the same file in its worker; ours gets a copy of what is in it."""
         file = numpy.memmap(tmp_path / "file", dtype=float, mode="w+", shape=200_000)
         assert list(processes.map(overwrite, [file])) == [7]
@@ -215,7 +215,7 @@ class TestArrays:
 
 class TestWorkersOfAContext:
     @worker_settings
-    def test_idle_workers_end(self, processes, pool_pids, wait_until):
+    def test_idle_workers_end_after_idle_worker_timeout(self, processes, pool_pids, wait_until):
         with joblib.parallel_config(backend="loky", idle_worker_timeout=0.2):
             seen = set(processes.map(pid, range(4), 1))
             wait_until(lambda: not seen & pool_pids())
@@ -231,7 +231,9 @@ class TestWorkersOfAContext:
         ],
         ids=str,
     )
-    def test_other_settings_need_other_workers(self, processes, pool_pids, settings, stay):
+    def test_settings_of_a_context_start_new_workers_where_they_need_them(
+        self, processes, pool_pids, settings, stay
+    ):
         list(processes.map(abs, range(4), 1))
         before = pool_pids()
         with joblib.parallel_config(backend="loky", **settings):
@@ -239,7 +241,7 @@ class TestWorkersOfAContext:
         assert (pool_pids() == before) is stay
         assert (not pool_pids() & before) is not stay
 
-    def test_a_context_counts_where_the_map_is_called(self, processes):
+    def test_the_context_around_the_call_counts(self, processes):
         def threads_allowed(_):
             return os.environ["OMP_NUM_THREADS"]
 
@@ -248,7 +250,7 @@ class TestWorkersOfAContext:
         assert set(results) == {"6"}
 
     @worker_settings
-    def test_threads_have_no_use_for_an_initializer(self):
+    def test_an_initializer_has_no_effect_on_threads(self):
         started = []
         with joblib.parallel_config(backend="loky", initializer=started.append, initargs=(1,)):
             assert list(ThreadingExecutor(2).map(abs, [-1])) == [1]

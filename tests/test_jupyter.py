@@ -120,7 +120,7 @@ class TestProgress:
         assert list(with_a_bar.map(abs, range(9))) == list(range(9))
         """
 
-    def test_is_a_widget(self, kernel):
+    def test_progress_is_a_widget(self, kernel):
         pytest.importorskip("ipywidgets")
         assert "application/vnd.jupyter.widget-view+json" in kernel.run(self.CELL)
 
@@ -143,7 +143,7 @@ class TestProgress:
         for backend in "sequential", "threading", "multiprocessing":
             assert f"{backend}: 100%" in labels
 
-    def test_is_text_without_widgets(self, start_kernel):
+    def test_progress_is_text_without_widgets(self, start_kernel):
         kernel = start_kernel()
         kernel.run("import sys\nsys.modules['ipywidgets'] = None")
         kernel.run(WARM)
@@ -153,7 +153,7 @@ class TestProgress:
 
 
 class TestCells:
-    def test_functions_and_classes_of_cells(self, kernel):
+    def test_functions_and_classes_of_cells_run_in_workers(self, kernel):
         kernel.run("""
             class Taxon:
                 def __init__(self, name):
@@ -170,7 +170,7 @@ class TestCells:
             print(list(executor.map(Taxon("c").shout.__class__.__call__, [Taxon("d").shout])))
             """).splitlines() == ["[True, True] ['A', 'B']", "['D']"]
 
-    def test_lambdas_over_the_notebooks_globals(self, kernel):
+    def test_lambdas_see_the_notebooks_globals(self, kernel):
         kernel.run("import math\nscale = 2")
         assert kernel.run("print(list(executor.map(lambda x: math.sqrt(x) * scale, [1, 4])))") == (
             "[2.0, 4.0]\n"
@@ -180,7 +180,7 @@ class TestCells:
             "[10.0, 20.0]\n"
         )
 
-    def test_redefined_between_calls(self, kernel):
+    def test_a_redefined_function_counts_at_the_next_map(self, kernel):
         for version in 1, 2, 3:
             kernel.run(f"""
                 class Answer:
@@ -197,7 +197,7 @@ class TestCells:
                 print({isinstance(a, Answer) and a.version for a, _ in results}, results[1][1])
                 """) == (f"{{{version}}} {version}\n")
 
-    def test_redefined_while_a_map_runs(self, kernel):
+    def test_a_function_redefined_while_a_map_runs_does_not_change_that_map(self, kernel):
         """A map keeps the function it was given."""
         kernel.run("def f(x):\n    return 'old', x\nold = executor.map(f, range(200), 1)")
         kernel.run("def f(x):\n    return 'new', x\nnew = executor.map(f, range(200), 1)")
@@ -206,10 +206,10 @@ class TestCells:
         )
 
     @pytest.mark.parametrize("magic", ["%time", "%timeit -n1 -r1", "%prun -q"])
-    def test_magics_before_the_map(self, kernel, magic):
+    def test_magics_before_the_map_do_no_harm(self, kernel, magic):
         kernel.run(f"def square(x):\n    return x * x\n{magic} r = list(executor.map(square, [3]))")
 
-    def test_magics_in_the_cell(self, kernel):
+    def test_magics_in_the_cell_of_the_map_do_no_harm(self, kernel):
         assert kernel.run("""
             %env PHYLOZOO_PARALLEL_TEST=1
             text = !echo hello
@@ -222,7 +222,7 @@ class TestCells:
             "%%time\nprint(list(executor.map(lambda x: x * x, range(3))))"
         )
 
-    def test_a_module_under_autoreload(self, kernel):
+    def test_a_reloaded_module_counts_at_the_next_map(self, kernel):
         """By value the module that a notebook edits is fresh in the workers too."""
         kernel.run("""
             %load_ext autoreload
@@ -256,7 +256,7 @@ class TestCells:
         assert "return 1 // (2 - x)" in plain
         assert re.search(r'  File ".*", line 2, in fail\n    return 1 // \(2 - x\)', plain)
 
-    def test_what_a_cell_holds_and_what_another_changes(self, kernel):
+    def test_a_global_changed_by_another_cell_counts_at_the_next_map(self, kernel):
         """A class that came back with a result goes on seeing the notebook's globals."""
         ask = kernel.run("""
             import enum, functools
@@ -277,7 +277,7 @@ class TestCells:
 
 class TestInterrupt:
     @pytest.mark.parametrize("chunksize", [None, 1, 10])
-    def test_stops_the_map_and_the_next_cell_works(self, kernel, tmp_path, chunksize):
+    def test_an_interrupt_stops_the_map_and_the_next_cell_works(self, kernel, tmp_path, chunksize):
         request = kernel.start(f"""
             import pathlib, time
             def sleep(i, directory=pathlib.Path({str(tmp_path)!r})):
@@ -301,7 +301,7 @@ class TestInterrupt:
         )
         assert set(os.listdir(tmp_path)) == begun
 
-    def test_while_the_cell_does_something_else(self, kernel):
+    def test_an_interrupt_between_results_leaves_the_workers_alone(self, kernel):
         """The workers are not hit: their map goes on in the next cell."""
         request = kernel.start("""
             import time
@@ -318,7 +318,7 @@ class TestInterrupt:
 
 
 class TestEnd:
-    def test_of_a_kernel_leaves_no_worker(self, start_kernel, wait_until):
+    def test_the_end_of_a_kernel_leaves_no_worker(self, start_kernel, wait_until):
         """Restarted, shut down or killed while its workers are busy."""
         kernel = start_kernel()
         busy = """
@@ -344,14 +344,14 @@ class TestEnd:
 
 class TestNotebooks:
     @pytest.mark.parametrize("name", NOTEBOOKS)
-    def test_are_kept_without_outputs(self, name):
+    def test_notebooks_are_kept_without_outputs(self, name):
         cells = json.loads((ROOT / "docs" / name).read_text(encoding="utf-8"))["cells"]
         code = [cell for cell in cells if cell["cell_type"] == "code"]
         assert code
         assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
 
     @pytest.mark.parametrize("name", NOTEBOOKS)
-    def test_run_from_top_to_bottom(self, name, tmp_path, monkeypatch):
+    def test_notebooks_run_from_top_to_bottom(self, name, tmp_path, monkeypatch):
         if name.startswith("phylozoo"):
             pytest.importorskip("phylozoo.utils.exceptions")
         monkeypatch.setenv("IPYTHONDIR", str(tmp_path))

@@ -82,13 +82,13 @@ def killed(tmp_path, wait_until):
     return run
 
 
-def test_code_that_holds_the_interpreters_lock_ends_with_a_killed_program(killed, wait_until):
+def test_a_worker_that_holds_the_gil_ends_with_a_killed_program(killed, wait_until):
     temporary = killed()
     wait_until(lambda: not [it for it in os.listdir(temporary) if it.startswith("phylozoo")])
 
 
 @forks
-def test_a_forked_child_that_lives_on_keeps_no_worker(killed, tmp_path):
+def test_a_forked_child_that_lives_on_keeps_no_worker_alive(killed, tmp_path):
     pid = tmp_path / "pid"
     killed(
         "child = os.fork()\n"
@@ -139,10 +139,10 @@ class TestReaper:
 
         return run
 
-    def test_it_ends_the_workers_it_was_told_of_in_whole_lines_and_removes_the_files(self, ended):
+    def test_the_reaper_ends_workers_and_removes_files_and_ignores_half_a_line(self, ended):
         assert ended() == (False, True)
 
-    def test_one_that_was_killed_is_replaced(self, ended):
+    def test_a_killed_reaper_is_replaced(self, ended):
         code = (
             "import psutil\n"
             "last = [it for it in psutil.Process().children() if 'reaper' in str(it.cmdline())]\n"
@@ -150,6 +150,6 @@ class TestReaper:
         )
         assert ended(code) == (False, True)
 
-    def test_a_process_that_got_a_workers_number_is_left_alone(self, ended):
+    def test_the_reaper_spares_a_process_that_got_a_workers_number(self, ended):
         line = "f'[[[{ours.pid}, 1]], [\"{folder}\"]]\\n'"  # of group 1, it says
         assert ended(after=f"os.write(reaper._pipe, {line}.encode())") == (True, True)

@@ -25,7 +25,7 @@ def told(caplog):
     return latest
 
 
-def test_one_line_a_map(workers, told):
+def test_a_map_logs_one_line(workers, told):
     assert list(workers.map(abs, range(10), chunksize=4)) == list(range(10))
     engine = {"threads": "ThreadingBackend", "processes": "LokyBackend"}[workers._kind]
     line = rf"{engine}: 10 items in 3 chunks on 2 workers in \d+\.\d+ s; (.*)"
@@ -36,7 +36,7 @@ def test_one_line_a_map(workers, told):
     assert 95 <= sum(int(share.rstrip("%")) for share in spent.values()) <= 105
 
 
-def test_one_line_for_a_map_that_fails_or_is_left(workers, told):
+def test_a_map_that_fails_or_is_left_logs_one_line(workers, told):
     with pytest.raises(ZeroDivisionError):
         list(workers.map(lambda item: 1 // item, [0]))
     assert "1 items in 1 chunks" in told()
@@ -46,7 +46,7 @@ def test_one_line_for_a_map_that_fails_or_is_left(workers, told):
     assert "chunks" in told()
 
 
-def test_a_slow_item_hands_back_the_rest_of_its_chunk(told):
+def test_the_rest_of_a_slow_chunk_is_returned(told):
     """The function was quick in an earlier map, so that chunks hold more than one item."""
 
     def naps(seconds):
@@ -62,7 +62,7 @@ def test_a_slow_item_hands_back_the_rest_of_its_chunk(told):
     assert told().startswith("ThreadingBackend: 8 items in 8 chunks")
 
 
-def test_what_is_handed_back_is_shared_anew():
+def test_the_returned_rest_is_shared_between_workers():
     """Items 1 and 2, of one chunk at first, run at the same time."""
     together = threading.Barrier(2, timeout=30)
 

@@ -47,7 +47,7 @@ def ran(folder):
 
 @pytest.mark.parametrize("code", [SLOWER, ON_DASK], ids=["processes", "dask"])
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
-def test_nothing_runs_twice_whose_result_was_stored(tmp_path, wait_until, code, end):
+def test_items_with_stored_results_do_not_run_again(tmp_path, wait_until, code, end):
     if code is ON_DASK:
         pytest.importorskip("distributed")
     script = tmp_path / "resume.py"

@@ -42,20 +42,20 @@ def many_maps(executor, number, count=50):
 
 
 class TestThreads:
-    def test_fifty_maps_each_on_one_executor(self, workers):
+    def test_many_threads_run_fifty_maps_each_on_one_executor(self, workers):
         assert at_once(*[lambda n=n: many_maps(workers, n) for n in range(8)]) == 8 * [[]]
 
     @pytest.mark.parametrize("backend", PARALLEL)
-    def test_fifty_maps_each_on_executors_of_their_own(self, backend):
+    def test_many_threads_run_fifty_maps_each_on_their_own_executors(self, backend):
         executors = [ParallelConfig(backend, n_jobs=1 + n % 4).get_executor() for n in range(8)]
         jobs = [lambda n=n, one=one: many_maps(one, n) for n, one in enumerate(executors)]
         assert at_once(*jobs) == 8 * [[]]
 
-    def test_both_backends(self, threads, processes):
+    def test_threads_and_processes_run_maps_at_once(self, threads, processes):
         jobs = [lambda n=n, one=[threads, processes][n % 2]: many_maps(one, n) for n in range(8)]
         assert at_once(*jobs) == 8 * [[]]
 
-    def test_an_iterator_that_changes_hands(self, workers):
+    def test_results_may_be_read_by_several_threads_in_turn(self, workers):
         """It is started in one thread and read in others, one after the other."""
         results = workers.map(lambda x: -x, range(300), 7)
         read = []
@@ -65,22 +65,22 @@ class TestThreads:
 
 
 class TestInterleaved:
-    def test_two_of_one_executor(self, workers):
+    def test_two_maps_of_one_executor_are_read_in_turn(self, workers):
         pairs = zip(
             workers.map(lambda x: -x, range(500)), workers.map(str, itertools.count()), strict=False
         )
         assert list(pairs) == [(-x, str(x)) for x in range(500)]
 
-    def test_one_feeds_the_other(self, workers):
+    def test_the_results_of_one_map_are_the_input_of_another(self, workers):
         doubled = workers.map(lambda x: 2 * x, workers.map(lambda x: x + 1, range(500)))
         assert list(doubled) == [2 * (x + 1) for x in range(500)]
 
-    def test_of_both_backends(self, threads, processes):
+    def test_maps_of_both_backends_are_read_in_turn(self, threads, processes):
         chain = threads.map(lambda x: -x, processes.map(lambda x: x + 1, range(300)))
         pairs = zip(chain, processes.starmap(pow, ((x, 2) for x in range(300)), 3), strict=True)
         assert list(pairs) == [(-(x + 1), x * x) for x in range(300)]
 
-    def test_one_that_fails_beside_one_that_does_not(self, workers):
+    def test_a_map_that_fails_leaves_another_alone(self, workers):
         good, bad = (
             workers.map(abs, range(100), 1),
             workers.map(lambda x: 1 // (5 - x), range(9), 1),
@@ -122,7 +122,7 @@ if __name__ == "__main__":
 class TestDeep:
     @pytest.mark.parametrize("n_jobs", [2, -1])
     @pytest.mark.parametrize("cores", [None, 16])
-    def test_three_levels(self, run_script, monkeypatch, n_jobs, cores):
+    def test_maps_nest_three_levels_deep(self, run_script, monkeypatch, n_jobs, cores):
         """Also on a machine that claims more cores, where joblib sizes its pools otherwise."""
         if cores:
             monkeypatch.setenv("LOKY_MAX_CPU_COUNT", str(cores))
@@ -161,14 +161,14 @@ assert list(zip(numbers, names)) == [(x, str(x)) for x in range(99)]
 """
 
 
-def test_many_worker_counts_on_many_cores(run_script, monkeypatch):
+def test_many_worker_counts_work_on_many_cores(run_script, monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "16")
     assert run_script(MANY_CORES).stderr == ""
 
 
 class TestUnusualPlaces:
     @pytest.mark.parametrize("backend", PARALLEL)
-    def test_in_a_finalizer(self, run_script, backend):
+    def test_a_map_runs_in_a_finalizer(self, run_script, backend):
         """Of an object that goes when its last name does."""
         done = run_script(
             """
@@ -195,7 +195,7 @@ class TestUnusualPlaces:
 
     @pytest.mark.parametrize("state", ["cold", "warm", "in use"])
     @pytest.mark.parametrize("backend", PARALLEL)
-    def test_in_an_atexit_hook(self, run_script, backend, state):
+    def test_a_map_in_an_atexit_hook_runs_or_says_why_not(self, run_script, backend, state):
         """Where there are no workers any more, that is said; the program ends all the same."""
         done = run_script(
             """
@@ -225,7 +225,7 @@ class TestUnusualPlaces:
         assert done.stdout == right or re.match("told: .*shutdown\n", done.stdout)
 
     @pytest.mark.parametrize("backend", PARALLEL)
-    def test_in_children_of_multiprocessing_fork(self, run_script, backend):
+    def test_maps_run_in_forked_children(self, run_script, backend):
         """Several at once, while the parent's own map goes on."""
         run_script(
             """
@@ -257,7 +257,7 @@ class TestUnusualPlaces:
         )
 
     @pytest.mark.parametrize("backend", PARALLEL)
-    def test_a_forked_child_that_reads_its_parents_map(self, run_script, backend):
+    def test_a_forked_child_cannot_read_its_parents_map(self, run_script, backend):
         """Its workers answer to the parent alone: the child is told, and does not wait for ever."""
         run_script(
             """
@@ -298,7 +298,7 @@ class TestDeaths:
     """Maps share a pool, which falls as a whole when a worker of it dies."""
 
     @pytest.mark.parametrize("n_jobs", [1, 2, 4])
-    def test_only_count_against_items_of_their_own_map(self, n_jobs, tmp_path, wait_until):
+    def test_deaths_count_only_against_items_of_their_own_map(self, n_jobs, tmp_path, wait_until):
         """The neighbour's first item is lost three times, and allows one."""
         third = tmp_path / "5-2"
 
@@ -323,7 +323,7 @@ class TestDeaths:
         ]
         assert len(list(tmp_path.glob("begun-*"))) >= 3
 
-    def test_end_the_map_of_the_guilty_item_alone(self, tmp_path, caplog):
+    def test_deaths_end_only_the_map_of_the_guilty_item(self, tmp_path, caplog):
         def deadly(x):
             if x == 3:
                 os._exit(7)
@@ -338,7 +338,7 @@ class TestDeaths:
 
         assert at_once(read, lambda: list(beside)) == [None, [-x for x in range(100)]]
 
-    def test_leave_worker_threads_alone(self, threads, processes, tmp_path):
+    def test_deaths_of_processes_leave_worker_threads_alone(self, threads, processes, tmp_path):
         beside = threads.map(lambda x: time.sleep(0.01) or -x, range(100), 1)
         mortal = processes.map(lambda x: dies(tmp_path, "once", 1) or -x, range(10), 1)
         assert at_once(lambda: list(mortal), lambda: list(beside)) == [
@@ -346,7 +346,7 @@ class TestDeaths:
             [-x for x in range(100)],
         ]
 
-    def test_while_the_pool_is_resized(self, run_script):
+    def test_a_death_while_the_pool_is_resized_loses_no_result(self, run_script):
         """Joblib's own way to resize waits for ever for a worker that died meanwhile."""
         run_script(
             """

@@ -36,24 +36,24 @@ def leaves_a_context(_):
 
 
 @pytest.mark.parametrize("func", [surroundings, deeper])
-def test_items_meet_what_they_meet_in_joblib(processes, func):
+def test_items_see_the_same_nested_context_as_in_joblib(processes, func):
     theirs = Parallel(n_jobs=2, backend="loky")(delayed(func)(item) for item in range(8))
     assert list(processes.map(func, range(8), 1)) == theirs
 
 
-def test_what_an_item_leaves_is_gone_in_the_next(processes):
+def test_a_context_left_by_an_item_does_not_reach_the_next(processes):
     before = list(processes.map(surroundings, range(4), 1))
     assert list(processes.map(leaves_a_context, range(8), 1)) == [None] * 8
     assert list(processes.map(surroundings, range(4), 1)) == before
 
 
-def test_a_task_of_the_users_own_meets_nothing_of_ours(processes):
+def test_our_nested_context_does_not_reach_the_users_own_tasks(processes):
     outside = current().submit(surroundings, 0).result(60)
     assert set(processes.map(abs, range(8), 1)) == set(range(8))
     assert current().submit(surroundings, 0).result(60) == outside
 
 
-def test_the_settings_around_it_are_taken_as_they_are_now():
+def test_a_change_of_the_surrounding_settings_is_noticed():
     within = get_active_backend()[0].get_nested_backend()
     nested = pickle.dumps(within)
     call = pickle.loads(pickle.dumps(one_call(settings, (), nested)))
@@ -70,7 +70,7 @@ def test_the_settings_around_it_are_taken_as_they_are_now():
     assert get_active_backend()[0].nesting_level == 0
 
 
-def test_is_what_processes_get_and_nobody_else(processes):
+def test_only_loky_processes_get_the_faster_task(processes):
     assert list(processes.map(abs, [-1]))  # the pool is open
     from phylozoo_parallel._engines import pools
     from phylozoo_parallel._loky import contract

@@ -183,7 +183,7 @@ def test_the_room_of_loky_knows_nothing_of_ours() -> None:
     assert not {other for name in inside for other in ours(name)} - inside
 
 
-def test_only_one_room_leans_on_the_insides_of_joblib() -> None:
+def test_only_the_room_of_loky_uses_private_names_of_joblib() -> None:
     def insides(name: str) -> list[str]:
         tree = list(ast.walk(ast.parse(SOURCES[name].read_text())))
         used = [
@@ -224,6 +224,66 @@ def test_engines_use_no_private_names_of_what_joblib_gives_them() -> None:
     assert foreign("_loky.start")  # the search itself works
     found = {name: foreign(name) for name in SOURCES if name.startswith("_engines")}
     assert {name: used for name, used in found.items() if used} == {}
+
+
+SYSTEMS_OWN = re.compile(
+    r"sys\.platform|os\.name|_winapi|ctypes|fcntl|msvcrt|resource|termios|select\.poll"
+    r"|os\.(O_TEMPORARY|O_TMPFILE|get.?pgid|getppid|killpg|memfd_create|posix_.+|sched_.+|setsid)"
+    r"|signal\.(SIG(?!INT$|TERM$|_|nals).+|pthread_.+|set_wakeup_fd)|/(bin|dev|proc|sys)\b.*"
+)
+"""What is not the same everywhere: questions for the system, and what only some have."""
+
+SYSTEMS_ROOMS = {
+    "__main__": "os.sched_getaffinity",
+    "_loky.contract": "_winapi",
+    "_loky.direct": "sys.platform fcntl termios",
+    "_loky.failure": "sys.platform select.poll",
+    "_loky.newborn": "sys.platform",
+    "_loky.start": "sys.platform signal.pthread_sigmask",
+    "_loky.trees": "sys.platform /bin/ps /proc /proc/ /proc/self/stat"
+    " signal.SIGKILL signal.SIGSTOP",
+    "_loky.windows": "sys.platform _winapi",
+    "_shipping.buffers": "ctypes",  # the user's objects of it
+    "_shipping.memory": "sys.platform",
+    "_shipping.memory_files": "sys.platform",
+    "_shipping.memory_linux": "sys.platform /proc/ ctypes os.O_TMPFILE os.memfd_create",
+    "_shipping.memory_windows": "sys.platform _winapi msvcrt os.O_TEMPORARY",
+    "_worker.begin": "os.getppid os.name",
+    "_worker.in_line": "/proc/thread-self/schedstat",
+    "_worker.known": "os.getppid",
+    "_worker.lifeline": "sys.platform /proc/ fcntl os.getppid signal.SIGKILL",
+    "_worker.lifeline_windows": "sys.platform ctypes",
+    "_worker.reaper": "sys.platform os.getpgid signal.SIGKILL",
+}
+"""By the rooms for it; all else is the same on every system."""
+
+
+def systems_own(name: str) -> list[str]:
+    """Return what a module of ours uses that is not the same on every system."""
+    tree = list(ast.walk(ast.parse(SOURCES[name].read_text())))
+    words = {id(node.value) for node in tree if isinstance(node, ast.Expr)}  # docstrings
+    used = [module for module, _ in imported(name)]
+    for node in tree:
+        if isinstance(node, ast.Attribute):
+            used.append(ast.unparse(node))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            used += [] if id(node) in words else [node.value]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
+            used.append(".".join(ast.unparse(it).strip("'") for it in node.args[:2]))
+    return [it for it in used if SYSTEMS_OWN.fullmatch(it)]
+
+
+def test_what_one_system_alone_has_is_in_the_rooms_for_it() -> None:
+    found = {name: set(systems_own(name)) for name in SOURCES}
+    rooms = {name: set(its.split()) for name, its in SYSTEMS_ROOMS.items()}
+    assert {name: its for name, its in found.items() if its} == rooms
+
+
+def test_each_room_asks_once_which_system_it_is_on() -> None:
+    asked = {name: systems_own(name).count("sys.platform") for name in SYSTEMS_ROOMS}
+    several = {name: count for name, count in asked.items() if count > 1}
+    # Three answers, to one question; in the last, how many workers there are, and what of Ctrl-C.
+    assert several == {"_shipping.memory": 2, "_worker.lifeline": 2, "_loky.start": 2}
 
 
 def test_modules_stay_small() -> None:

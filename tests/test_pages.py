@@ -101,7 +101,7 @@ def pages_with_blocks():
     return {page.name for page in PAGES if BLOCK.search(page.read_text("utf-8"))}
 
 
-def test_no_page_is_left_out():
+def test_every_page_is_tested():
     assert pages_with_blocks() == CHECKS.keys() | ELSEWHERE.keys()
     for page, module in ELSEWHERE.items():
         text = (ROOT / "tests" / f"{module}.py").read_text("utf-8")
@@ -121,7 +121,7 @@ def test_the_page_runs_from_top_to_bottom(name, run_script, tmp_path, monkeypatc
     assert name == "errors.md" or done.stderr == ""
 
 
-def test_the_tests_of_the_page_about_tests_pass(tmp_path):
+def test_the_example_tests_of_the_page_pass(tmp_path):
     page_script(tmp_path, page=ROOT / "docs" / "writing-functions.md")
     command = [
         sys.executable,

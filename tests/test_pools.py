@@ -46,7 +46,7 @@ class TestScipy:
     def _scipy(self):
         pytest.importorskip("scipy")
 
-    def test_differential_evolution(self, executor):
+    def test_differential_evolution_gives_the_same_result(self, executor):
         from scipy.optimize import differential_evolution
 
         def run(workers):
@@ -56,25 +56,25 @@ class TestScipy:
 
         assert run(executor.map).x.tolist() == run(map).x.tolist()
 
-    def test_brute(self, executor):
+    def test_brute_gives_the_right_result(self, executor):
         from scipy.optimize import brute
 
         grid = [slice(0, 5, 0.5)] * 2
         assert brute(misfit, grid, workers=executor.map, finish=None).tolist() == [1, 2]
 
-    def test_quad_vec(self, executor):
+    def test_quad_vec_gives_the_right_result(self, executor):
         from scipy.integrate import quad_vec
 
         integral, _ = quad_vec(powers, 0, 1, workers=executor.map)
         assert integral == pytest.approx([1 / 2, 1 / 3])
 
-    def test_shgo(self, executor):
+    def test_shgo_gives_the_right_result(self, executor):
         from scipy.optimize import shgo
 
         assert shgo(misfit, [(0, 5)] * 2, workers=executor.map).x == pytest.approx([1, 2])
 
     @pytest.mark.parametrize("jac", ["2-point", "3-point", "cs"])
-    def test_least_squares(self, executor, jac):
+    def test_least_squares_gives_the_right_result(self, executor, jac):
         """Whose generator of points is read ahead of the results."""
         pytest.importorskip("scipy", "1.16")
         from scipy.optimize import least_squares
@@ -82,7 +82,7 @@ class TestScipy:
         found = least_squares(distances, [0.0, 0.0], jac=jac, workers=executor.map)
         assert found.x == pytest.approx([1, 2])
 
-    def test_an_error_comes_out_as_it_is(self, executor):
+    def test_an_error_comes_out_of_scipy_unchanged(self, executor):
         from scipy.optimize import brute
 
         with pytest.raises(ZeroDivisionError):
@@ -94,7 +94,7 @@ def distances(rates):
 
 
 class TestEmcee:
-    def test_the_chain_is_the_same(self, executor):
+    def test_a_chain_of_emcee_is_the_same_on_every_executor(self, executor):
         emcee = pytest.importorskip("emcee")
         begin = numpy.random.default_rng(1).normal(size=(8, 2))
 
@@ -129,10 +129,10 @@ class TestDynesty:
 
         return run
 
-    def test_takes_the_size_from_the_executor(self, executor, run):
+    def test_dynesty_takes_the_size_from_the_executor(self, executor, run):
         assert run(executor)[0] == executor.size
 
-    def test_results_depend_on_the_size_of_the_queue_alone(self, run):
+    def test_results_of_dynesty_depend_on_the_queue_size_alone(self, run):
         expected = run(SequentialExecutor(), queue_size=3)
         for backend, n_jobs in ("threading", 2), ("multiprocessing", 1), ("multiprocessing", 3):
             pool = ParallelConfig(backend, n_jobs=n_jobs).get_executor()
@@ -156,7 +156,7 @@ assert numpy.allclose(integral, [1 / 2, 1 / 3])
     run_page("pools.md", checks)
 
 
-def test_what_the_page_says_of_arrays(executor):
+def test_the_page_is_right_about_arrays(executor):
     results = executor.map(abs, [-1, -2])
     assert numpy.array(results).ndim == 0
     assert list(results) == [1, 2]

@@ -38,7 +38,7 @@ def advised(*given, **options):
     return one["advice"] or "", str(run)
 
 
-def test_shares_add_up_and_lanes_have_no_holes(executor):
+def test_shares_add_up_and_lanes_have_no_gaps(executor):
     one = profiled(executor, nap, [0.01] * 12, chunksize=3)
     assert one.items == 12
     assert one.function == "nap"
@@ -48,14 +48,14 @@ def test_shares_add_up_and_lanes_have_no_holes(executor):
     assert one.computing >= 12 * 0.01
     assert 0 < one.reached <= one.most <= one.workers == executor.n_jobs
     for lane in one.lanes:
-        edges = [edge for segment in lane.segments for edge in segment[1:3]]
+        edges = [edge for stretch in lane.stretches for edge in stretch[1:3]]
         assert edges[1:-1:2] == pytest.approx(edges[2:-1:2])
         assert edges == sorted(edges)
         assert edges[0] == one.record.begin
         assert edges[-1] == pytest.approx(one.record.begin + one.wall)
 
 
-def test_chunks_are_rows(workers):
+def test_a_profile_has_a_row_for_each_chunk(workers):
     with phylozoo_parallel.profile() as run:
         list(workers.map(str, range(10), chunksize=4))
     (one,) = json.loads(json.dumps(run.to_dict()))["maps"]
@@ -80,7 +80,7 @@ def test_a_frame_has_a_row_for_each_chunk(threads):
     assert list(run.to_frame()["map"]) == [1, 1, 1, 2, 2]
 
 
-def test_the_text_says_it_in_per_cent_that_add_up(workers):
+def test_the_percentages_of_the_text_add_up(workers):
     with phylozoo_parallel.profile() as run:
         list(workers.map(nap, [0.01] * 6))
     text = str(run)
@@ -91,7 +91,7 @@ def test_the_text_says_it_in_per_cent_that_add_up(workers):
     assert sum(percents(dict.fromkeys("abc", 1 / 3)).values()) == pytest.approx(100)
 
 
-def test_all_maps_that_start_inside(threads, sequential):
+def test_a_profile_records_all_maps_that_start_inside(threads, sequential):
     """Also in other threads, also where they end later; not those that start outside."""
     before = threads.map(str, range(4))
     with phylozoo_parallel.profile() as run, phylozoo_parallel.profile() as inner:
@@ -109,14 +109,14 @@ def test_all_maps_that_start_inside(threads, sequential):
     assert not any(one.running for one in run.maps)
 
 
-def test_nothing_to_tell():
+def test_a_profile_without_maps_says_so():
     with phylozoo_parallel.profile() as run:
         pass
     assert str(run) == "no map was started"
     assert run.to_dict() == {"maps": []}
 
 
-def test_results_errors_and_stops_stay_as_they_are(executor):
+def test_a_profile_changes_no_result_error_or_stop(executor):
     with phylozoo_parallel.profile() as run:
         assert list(executor.starmap(pow, [(2, 3), (3, 2)])) == [8, 9]
         with pytest.raises(ZeroDivisionError):
@@ -130,7 +130,7 @@ def test_results_errors_and_stops_stay_as_they_are(executor):
         assert sum(one.shares.values()) == pytest.approx(1)
 
 
-def test_clocks_of_other_machines_are_set_by_the_round_trip(processes):
+def test_clocks_of_other_machines_are_corrected_by_the_round_trip(processes):
     one = profiled(processes, nap, [0.01] * 8, chunksize=1)
     rows = one.record.rows
     assert all(clock.ahead == 0 for clock in clocks(rows).values())
@@ -178,7 +178,7 @@ def test_a_trace_is_valid(workers, tmp_path):
     assert len(last) == 2 * 3  # the caller and two workers, in two maps
 
 
-def test_a_worker_that_dies(tmp_path):
+def test_a_profile_shows_work_lost_with_a_worker(tmp_path):
     there = tmp_path / "there"
 
     def fall(item):
@@ -265,7 +265,7 @@ WORKLOADS = {
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_advice(name):
+def test_advice_names_the_cause_of_a_slow_map(name):
     make, words = WORKLOADS[name]
     executor = make()[0]
     list(executor.map(nap, [0.05] * 4, chunksize=1))  # the workers are up
@@ -275,7 +275,7 @@ def test_advice(name):
     assert words in said[-1][0], said[-1][1]
 
 
-def test_advice_on_a_slow_reader(processes):
+def test_advice_names_a_slow_reader(processes):
     list(processes.map(nap, [0.05] * 4))
     with phylozoo_parallel.profile() as run:
         for _ in processes.map(nap, [0.001] * 10, chunksize=1):
@@ -283,14 +283,14 @@ def test_advice_on_a_slow_reader(processes):
     assert "waited for the loop over the results" in run.to_dict()["maps"][0]["advice"]
 
 
-def test_advice_on_workers_that_start_for_little():
+def test_advice_names_workers_that_start_for_little_work():
     stop_workers()
     said, text = advised(MultiprocessingExecutor(2), nap, [0.001] * 4)
     assert "starting the workers took" in said, text
     assert "use the sequential backend" in said, text
 
 
-def test_advice_on_workers_that_start_for_much():
+def test_advice_names_workers_that_start_for_long_work():
     for items in (12, 24, 48):  # much beside their start, which takes longer on a busy machine
         stop_workers()
         said, text = advised(MultiprocessingExecutor(2), nap, [0.1] * items)
@@ -299,7 +299,7 @@ def test_advice_on_workers_that_start_for_much():
     raise AssertionError(text)
 
 
-def test_advice_on_workers_that_die(tmp_path):
+def test_advice_names_workers_that_died(tmp_path):
     there = tmp_path / "there"
 
     def fall(item):
@@ -313,12 +313,12 @@ def test_advice_on_workers_that_die(tmp_path):
     assert "ran again because worker processes died" in said, text
 
 
-def test_advice_on_a_slow_input_without_workers():
+def test_advice_names_a_slow_input_of_a_sequential_map():
     said, text = advised(SequentialExecutor(), nap, slow_input())
     assert "waited for the input" in said, text
 
 
-def test_advice_on_imports(tmp_path, monkeypatch):
+def test_advice_names_slow_imports(tmp_path, monkeypatch):
     (tmp_path / "slow_to_import.py").write_text("import os\ndef double(item): return 2 * item\n")
     monkeypatch.syspath_prepend(tmp_path)
     import slow_to_import
@@ -353,7 +353,7 @@ def advice_on_threads(func, items, wanted):
     return said, text
 
 
-def test_advice_on_threads_that_take_turns():
+def test_advice_names_threads_that_wait_for_the_gil():
     said, text = advice_on_threads(spin, [2_000_000] * 8, lambda said: "GIL" in said)
     if "GIL" not in said and not CORES_TELL:
         pytest.skip("other programs may have had the cores")
@@ -361,7 +361,7 @@ def test_advice_on_threads_that_take_turns():
 
 
 @pytest.mark.parametrize(("func", "items"), [(hashed, [20_000_000] * 16), (nap, [0.1] * 16)])
-def test_no_advice_on_threads_that_do_run_or_wait_for_files(func, items):
+def test_threads_that_run_or_wait_for_files_get_no_advice(func, items):
     said, text = advice_on_threads(func, items, lambda said: "GIL" not in said)
     if "GIL" in said and not CORES_TELL:
         pytest.skip("other programs may have had the cores")
@@ -379,7 +379,7 @@ def hash_in_threads(size):
         thread.join()
 
 
-def test_advice_on_workers_with_threads_of_their_own(workers):
+def test_advice_names_workers_with_too_many_threads(workers):
     list(workers.map(nap, [0.05] * 4, chunksize=1))
     said, text = advised(workers, hash_in_threads, [20_000_000] * 6)
     assert "BLAS or OpenMP" in said, text
@@ -407,14 +407,14 @@ def test_a_picture_is_full_to_its_ends_and_of_bounded_size(workers, chunks):
     one = profiled(ThreadingExecutor(workers), nap, [0.0001] * chunks, chunksize=1)
     begin, end = one.record.begin, one.record.begin + one.wall
     for lane in one.lanes:
-        bars = [segment[:3] for segment in lane.segments]
+        bars = [stretch[:3] for stretch in lane.stretches]
         whole = plot.bricks(bars, begin, end, crowded=False)
         columns = plot.bricks(bars, begin, end, crowded=True)
         assert sum(map(len, columns.values())) <= plot.COLUMNS * len(columns)
         for drawn in (whole, columns):
             area = {name: sum(it[1] * it[3] for it in where) for name, where in drawn.items()}
             assert sum(area.values()) == pytest.approx(one.wall)
-        spent = sum(it.end - it.begin for it in lane.segments if it.state == "computing")
+        spent = sum(it.end - it.begin for it in lane.stretches if it.state == "computing")
         assert area.get("computing", 0.0) == pytest.approx(spent)
     figure = plot.plot(one, "nap")
     assert len(figure.axes[0].collections) <= 10 * (workers + 1)
@@ -433,7 +433,7 @@ def test_a_notebook_shows_text_and_picture(threads):
         run.plot(2)
 
 
-def test_a_picture_without_matplotlib(threads, monkeypatch):
+def test_without_matplotlib_the_picture_says_what_to_install(threads, monkeypatch):
     """The text is there all the same, and the error says what to install."""
     with phylozoo_parallel.profile() as run:
         list(threads.map(str, range(10)))

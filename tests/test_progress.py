@@ -25,7 +25,7 @@ def backend(request):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_counts_items_on_every_backend(backend, n_jobs, capsys):
+def test_the_bar_counts_items_on_every_backend(backend, n_jobs, capsys):
     executor = ParallelConfig(backend, n_jobs, progress="bootstrap").get_executor()
     assert list(executor.map(abs, range(300))) == list(range(300))
     assert "bootstrap: 100%" in (shown := last(capsys))
@@ -34,13 +34,13 @@ def test_counts_items_on_every_backend(backend, n_jobs, capsys):
     assert "bootstrap: 50it" in last(capsys)
 
 
-def test_shows_none_unless_asked_to(backend, capsys):
+def test_no_bar_is_shown_unless_asked_for(backend, capsys):
     assert list(ParallelConfig(backend, 2).get_executor().map(abs, range(9))) == list(range(9))
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("end", ["error", "close", "drop"])
-def test_closes_with_the_map(backend, end, capsys):
+def test_the_bar_closes_with_the_map(backend, end, capsys):
     from tqdm.auto import tqdm
 
     executor = ParallelConfig(backend, 2, progress=True).get_executor()
@@ -56,7 +56,7 @@ def test_closes_with_the_map(backend, end, capsys):
     assert "/100" in last(capsys)
 
 
-def test_the_bar_is_there_for_every_map_of_a_context(backend, capsys):
+def test_progress_shows_a_bar_for_every_map_of_its_context(backend, capsys):
     config = ParallelConfig(backend, 2)
     with phylozoo_parallel.progress("all"):
         assert list(config.get_executor().map(abs, range(9))) == list(range(9))
@@ -69,7 +69,7 @@ def test_the_bar_is_there_for_every_map_of_a_context(backend, capsys):
     assert last(capsys) == ""
 
 
-def test_maps_inside_workers_show_none(workers, capfd):
+def test_maps_inside_workers_show_no_bar(workers, capfd):
     def inner(item):
         return sum(ParallelConfig("sequential", progress=True).get_executor().map(abs, [item]))
 
@@ -78,7 +78,7 @@ def test_maps_inside_workers_show_none(workers, capfd):
     assert "8/8" in last(capfd)
 
 
-def test_maps_inside_loops_over_maps_keep_to_their_lines(backend, capsys):
+def test_a_map_inside_a_loop_over_a_map_has_its_own_line(backend, capsys):
     """The bars of inner maps come and go below the outer one, which stays."""
     outer = ParallelConfig("threading", 2, progress="outer").get_executor()
     inner = ParallelConfig(backend, 2, progress="inner").get_executor()
@@ -89,7 +89,7 @@ def test_maps_inside_loops_over_maps_keep_to_their_lines(backend, capsys):
     assert shown.splitlines()[-1].rpartition("\r")[2].startswith("outer: 100%")
 
 
-def test_tqdm_switches_it_off(run_script):
+def test_tqdm_disable_switches_the_bar_off(run_script):
     done = run_script(
         """
         import os
@@ -103,7 +103,7 @@ def test_tqdm_switches_it_off(run_script):
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_without_tqdm_the_configuration_says_so(backend, monkeypatch):
+def test_a_configuration_with_a_bar_needs_tqdm(backend, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ImportError, match="pip install tqdm"):
         ParallelConfig(backend, progress=True)
@@ -112,17 +112,17 @@ def test_without_tqdm_the_configuration_says_so(backend, monkeypatch):
     ParallelConfig(backend)
 
 
-def test_what_is_no_description(backend):
+def test_a_description_is_a_string_or_a_boolean(backend):
     for wrong in 1, None, b"x":
         with pytest.raises(PhyloZooTypeError, match="progress must be True, False or a desc"):
             ParallelConfig(backend, progress=wrong)
 
 
-def test_shows_in_the_repr():
+def test_repr_shows_progress():
     assert repr(ParallelConfig(progress="x")).endswith("chunksize=None, progress=x)")
 
 
-def test_an_interrupt_closes_it(capsys):
+def test_an_interrupt_closes_the_bar(capsys):
     from tqdm.auto import tqdm
 
     def interrupted():
@@ -135,7 +135,7 @@ def test_an_interrupt_closes_it(capsys):
 
 
 @pytest.mark.parametrize("since", [0.0, 0.1])
-def test_a_map_does_not_fail_for_what_cannot_be_shown(workers, since, monkeypatch):
+def test_a_bar_that_cannot_be_shown_does_not_stop_the_map(workers, since, monkeypatch):
     class Broken(io.StringIO):
         def write(self, text):
             if time.monotonic() > begin + since:
@@ -151,7 +151,7 @@ def test_a_map_does_not_fail_for_what_cannot_be_shown(workers, since, monkeypatc
 
 
 @pytest.mark.parametrize("written", [0, 1, 3])
-def test_what_cannot_be_shown_does_not_hold_up_other_bars(backend, written, run_script):
+def test_a_bar_that_cannot_be_shown_does_not_block_other_bars(backend, written, run_script):
     done = run_script(
         f"""
         import io, sys, threading, time

@@ -22,17 +22,17 @@ def check(choices, deadly, seed=0):
 
 @settings(modest, max_examples=20)
 @given(st.randoms(use_true_random=False), st.integers(0, 9))
-def test_programs_in_which_no_worker_dies(choices, seed):
+def test_random_programs_are_right(choices, seed):
     check(choices, deadly=False, seed=seed)
 
 
 @settings(modest, max_examples=5)
 @given(st.randoms(use_true_random=False), st.integers(0, 9))
-def test_programs_in_which_workers_die(choices, seed):
+def test_random_programs_are_right_while_workers_die(choices, seed):
     check(choices, deadly=True, seed=seed)
 
 
-def test_soak(monkeypatch):
+def test_the_soak_program_finds_no_mismatch(monkeypatch):
     """For a short time; the longer, the more it finds."""
     monkeypatch.chdir(ROOT)
     done = run_python("-m", "tests.soak", "--minutes", "0.1", "--seed", "1", timeout=180)

@@ -30,7 +30,7 @@ def test_the_recipe_gives_the_same_numbers_however_it_runs(backend, n_jobs, chun
     assert list(executor.starmap(draw, calls())) == expected
 
 
-def test_in_the_next_program(run_script):
+def test_the_recipe_gives_the_same_numbers_in_another_program(run_script):
     code = f"""
         import numpy
         from phylozoo_parallel import MultiprocessingExecutor
@@ -58,7 +58,7 @@ class TestWhatThePageSays:
         assert one != two
         assert one == draw(numpy.random.SeedSequence(SEED).spawn(1)[0], 3)
 
-    def test_a_generator_that_is_sent_along_repeats_itself(self, processes):
+    def test_a_generator_that_is_sent_with_each_item_repeats_itself(self, processes):
         rng = numpy.random.default_rng(SEED)
         items = [(rng, x) for x in range(4)]
         drawn = list(processes.starmap(lambda rng, _: rng.random(), items, 1))
@@ -86,7 +86,7 @@ class TestWhatThePageSays:
             """
         assert run_script(code).stdout == "1\n"
 
-    def test_generators_of_the_standard_library(self, executor):
+    def test_a_seed_for_each_item_works_with_the_standard_library(self, executor):
         expected = [random.Random(f"{SEED} {i}").random() for i in range(9)]
         assert list(executor.map(lambda i: random.Random(f"{SEED} {i}").random(), range(9), 2)) == (
             expected
@@ -105,7 +105,7 @@ class TestWhatThePageSays:
         assert len(set(drawn)) == 20
 
     @pytest.mark.parametrize("draw_one", [random.random, numpy.random.rand])
-    def test_a_function_of_the_modules_generator_takes_it_along(self, draw_one):
+    def test_a_function_of_a_module_carries_the_modules_generator(self, draw_one):
         drawn = {}
         executor = MultiprocessingExecutor(2)
         for worker, number in executor.map(lambda _: (os.getpid(), draw_one()), range(40), 1):

@@ -40,19 +40,19 @@ def executor():
         yield ParallelConfig("multiprocessing").get_executor()
 
 
-def test_results_and_their_order(executor):
+def test_results_come_in_the_order_of_the_items(executor):
     step = 3
     assert list(executor.map(lambda x: x * step, range(500))) == list(range(0, 1500, 3))
     assert list(executor.starmap(pow, [(2, 3)] * 9, 2)) == [8] * 9
 
 
-def test_none_means_all_of_rays_workers(executor, monkeypatch):
+def test_no_worker_count_means_all_workers_of_ray(executor, monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     assert executor.n_jobs == 2
     assert os.getpid() not in set(executor.map(lambda _: os.getpid(), range(9), 1))
 
 
-def test_endless_input_and_an_early_end(executor):
+def test_an_endless_input_can_be_left_early(executor):
     results = executor.map(lambda x: x * x, itertools.count())
     assert list(itertools.islice(results, 100)) == [x * x for x in range(100)]
     results.close()
@@ -79,7 +79,7 @@ def test_arrays_arrive_writable(executor):
         np.testing.assert_array_equal(result, captured + i)
 
 
-def test_nothing_is_shared_with_the_workers_machines(executor, tmp_path, monkeypatch):
+def test_workers_share_no_memory_with_the_caller(executor, tmp_path, monkeypatch):
     """Their directory is their own, and large data travels in messages."""
     own = set(executor.map(lambda _: os.getcwd(), range(4), 1))
     monkeypatch.chdir(tmp_path)
@@ -94,7 +94,7 @@ def test_nothing_is_shared_with_the_workers_machines(executor, tmp_path, monkeyp
     assert set(executor.map(func, [large] * 4, 1)) == {False}
 
 
-def test_the_page(tmp_path):
+def test_the_example_of_the_page_runs(tmp_path):
     page_script(tmp_path, page=ROOT / "docs" / "clusters.md")
     done = run(
         [sys.executable, tmp_path / "on_ray.py"],

@@ -37,7 +37,7 @@ def mark():
 class TestLokysThreadThatDies:
     """loky does its work in a thread of the caller; when it dies, loky tells nobody."""
 
-    def test_a_warning_that_is_an_error(self, run_script):
+    def test_a_warning_that_is_an_error_in_lokys_thread_does_not_hang_the_map(self, run_script):
         """A worker leaves, loky warns in its thread, and the warning is an error there."""
         run_script(
             """
@@ -61,7 +61,7 @@ class TestLokysThreadThatDies:
             """
         )
 
-    def test_a_worker_that_cannot_be_replaced(self, run_script):
+    def test_a_worker_that_cannot_be_replaced_does_not_hang_the_map(self, run_script):
         run_script(
             """
             import errno, logging
@@ -95,7 +95,7 @@ class TestLokysThreadThatDies:
         )
 
     @pytest.mark.parametrize("workers", [2, 3, 1])
-    def test_between_two_maps(self, run_script, workers):
+    def test_lokys_thread_may_die_between_two_maps(self, run_script, workers):
         """The next one may want fewer workers, or more, and the program has to end."""
         run_script(
             f"""
@@ -122,7 +122,7 @@ class TestLokysThreadThatDies:
             """
         )
 
-    def test_neighbours_go_on_and_retries_are_not_used_up(self, run_script):
+    def test_other_maps_go_on_when_lokys_thread_dies(self, run_script):
         done = run_script(
             """
             import logging, time
@@ -164,7 +164,7 @@ class TestProgramsThatItemsStart:
         return run
 
     @pytest.mark.parametrize("tools", [True, False], ids=["psutil", "bare"])
-    def test_a_time_limit(self, run_script, mark, tmp_path, tools):
+    def test_a_time_limit_ends_programs_that_items_started(self, run_script, mark, tmp_path, tools):
         """Also where neither psutil nor pgrep is installed."""
         run_script(
             f"""
@@ -191,7 +191,9 @@ class TestProgramsThatItemsStart:
         wait_for_end(mark)
 
     @pytest.mark.parametrize("tools", [True, False], ids=["psutil", "bare"])
-    def test_a_neighbour_that_dies(self, run_script, mark, tmp_path, tools):
+    def test_a_death_of_another_worker_ends_programs_that_items_started(
+        self, run_script, mark, tmp_path, tools
+    ):
         """Its pool ends with it, and what a neighbour had started runs once, not twice."""
         run_script(
             f"""
@@ -224,7 +226,9 @@ class TestProgramsThatItemsStart:
 
     @pytest.mark.parametrize("tools", [True, False], ids=["psutil", "bare"])
     @pytest.mark.parametrize("how", ["interrupt", "exit", "abandon"])
-    def test_the_end(self, run_script, mark, tmp_path, tools, how):
+    def test_the_end_of_the_program_ends_programs_that_items_started(
+        self, run_script, mark, tmp_path, tools, how
+    ):
         """Ctrl-C, an exit inside a map, and one with a map that is forgotten."""
         run_script(
             f"""
@@ -267,7 +271,7 @@ class TestProgramsThatItemsStart:
 
     @needs_linux("ends them with the program")
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-    def test_a_program_that_is_killed(self, tmp_path, mark, number):
+    def test_a_killed_program_takes_along_programs_that_items_started(self, tmp_path, mark, number):
         """As a scheduler of a cluster does it; the last second of programs is not seen."""
         code = f"""
             import os, signal, subprocess, threading, time
@@ -326,7 +330,7 @@ class SlowToLeave:
 
 
 class TestATimeLimitIsTheItems:
-    def test_not_the_imports(self, tmp_path, monkeypatch):
+    def test_imports_do_not_count_against_the_time_limit(self, tmp_path, monkeypatch):
         name = f"slow_to_import_{time.time_ns()}"
         code = "import os, time\nif os.getpid() != {}: time.sleep(1)\ndef f(x): return x\n"
         (tmp_path / f"{name}.py").write_text(code.format(os.getpid()))
@@ -335,17 +339,17 @@ class TestATimeLimitIsTheItems:
         executor = MultiprocessingExecutor(2, timeout=0.5)
         assert list(executor.map(func, range(4))) == list(range(4))
 
-    def test_not_the_unpickling_of_items(self):
+    def test_unpickling_items_does_not_count_against_the_time_limit(self):
         executor = MultiprocessingExecutor(2, timeout=0.5)
         items = [SlowToArrive(index, 0.7) for index in range(3)]
         assert list(executor.map(abs, items)) == [0, 1, 2]
 
-    def test_not_the_unpickling_of_what_is_captured(self):
+    def test_unpickling_captured_objects_does_not_count_against_the_time_limit(self):
         captured = SlowToArrive(7, 0.7)
         executor = MultiprocessingExecutor(2, timeout=0.5)
         assert list(executor.map(lambda item: captured, range(3))) == [7] * 3
 
-    def test_not_the_pickling_of_results(self):
+    def test_pickling_results_does_not_count_against_the_time_limit(self):
         executor = MultiprocessingExecutor(2, timeout=0.5)
         assert list(executor.map(SlowToLeave, range(3))) == [0, 1, 2]
 
@@ -370,18 +374,18 @@ class TestSlowInput:
         assert max(waited) <= 2, waited  # one, and one for a slow way back
 
     @pytest.mark.parametrize("n_jobs", [1, 2, 64])
-    def test_threads(self, n_jobs):
+    def test_a_result_in_threads_does_not_wait_for_a_slow_input(self, n_jobs):
         self.check(ThreadingExecutor(n_jobs))
 
     @pytest.mark.parametrize("n_jobs", [1, 2, 4])
-    def test_processes(self, n_jobs):
+    def test_a_result_in_processes_does_not_wait_for_a_slow_input(self, n_jobs):
         executor = MultiprocessingExecutor(n_jobs)
         pids = set()
         while len(pids) < n_jobs:  # all of them are up
             pids |= set(executor.map(lambda _: time.sleep(0.05) or os.getpid(), range(8), 1))
         self.check(executor)
 
-    def test_it_was_quick_before(self, workers):
+    def test_a_result_does_not_wait_for_an_input_that_became_slow(self, workers):
         """A look at each item costs little; one in 64 would let 63 slow ones pass."""
         read, seen = [], []
 
@@ -398,7 +402,7 @@ class TestSlowInput:
         for at, item in enumerate(range(5000, 6000, 100)):
             assert slow_then[item] <= at + 3, slow_then[item]
 
-    def test_chunks_keep_their_size(self, workers):
+    def test_chunks_of_a_slow_input_keep_the_users_size(self, workers):
         """A result is handed out in the middle of a chunk that the user wants whole."""
         read = []
 
@@ -413,7 +417,7 @@ class TestSlowInput:
         assert len(read) <= 10
         assert len(list(results)) == 23
 
-    def test_work_still_overlaps_with_reading(self, threads):
+    def test_work_overlaps_with_reading_a_slow_input(self, threads):
         """Where items take longer than reading them, the next is read meanwhile."""
         begun = queue.SimpleQueue()
 
@@ -448,7 +452,7 @@ class TestAProgramThatIsKilled:
         ],
         ids=["ours", "joblib's", "resized", "replaced"],
     )
-    def test_idle_workers_go(self, tmp_path, first):
+    def test_a_killed_program_leaves_no_idle_workers(self, tmp_path, first):
         script = f"""
             import os, signal
             from joblib import Parallel, delayed
@@ -479,7 +483,7 @@ class TestAProgramThatIsKilled:
 
 
 class TestLokysMemoryGuard:
-    def test_what_is_loaded_once_a_worker(self, run_script):
+    def test_a_worker_that_loads_much_data_once_is_not_replaced(self, run_script):
         """The guard measures after the first task: it must not be one of ours without items."""
         run_script(
             """
@@ -529,24 +533,24 @@ class TestOneProcess:
         told = [str(it.message) for it in told]
         """
 
-    def test_joblib_without_processes(self, run_script):
+    def test_maps_run_in_place_where_joblib_has_no_processes(self, run_script):
         script = textwrap.dedent(self.SCRIPT).format(
             before="os.environ['JOBLIB_MULTIPROCESSING'] = '0'"
         )
         run_script(script + "\nassert len(told) == 1 and 'one process' in told[0], told")
 
-    def test_no_semaphores(self, run_script):
+    def test_maps_run_in_place_where_the_system_has_no_semaphores(self, run_script):
         before = "import _multiprocessing; del _multiprocessing.SemLock"
         script = textwrap.dedent(self.SCRIPT).format(before=before)
         run_script(script + "\nassert len(told) == 1, told")
 
-    def test_the_environment_says_so(self, run_script):
+    def test_the_environment_variable_makes_maps_sequential(self, run_script):
         script = textwrap.dedent(self.SCRIPT).format(
             before="os.environ['PHYLOZOO_PARALLEL_BACKEND'] = 'sequential'"
         )
         run_script(script + "\nassert told == [], told")
 
-    def test_a_breakpoint(self, run_script, monkeypatch):
+    def test_a_breakpoint_works_with_the_environment_variable(self, run_script, monkeypatch):
         monkeypatch.setenv("PHYLOZOO_PARALLEL_BACKEND", "sequential")
         monkeypatch.setenv("PYTHONBREAKPOINT", "builtins.print")
         done = run_script(
@@ -557,14 +561,14 @@ class TestOneProcess:
         )
         assert done.stdout == "here\n"
 
-    def test_a_name_that_is_none(self, workers, monkeypatch):
+    def test_a_wrong_value_of_the_environment_variable_is_refused(self, workers, monkeypatch):
         monkeypatch.setenv("PHYLOZOO_PARALLEL_BACKEND", "serial")
         with pytest.raises(ValueError, match=r"PHYLOZOO_PARALLEL_BACKEND.*sequential.*'serial'"):
             workers.map(abs, [1])
         monkeypatch.setenv("PHYLOZOO_PARALLEL_BACKEND", "")
         assert list(workers.map(abs, [-1])) == [1]
 
-    def test_it_may_change_between_two_maps(self, workers, monkeypatch):
+    def test_the_environment_variable_may_change_between_two_maps(self, workers, monkeypatch):
         monkeypatch.setenv("PHYLOZOO_PARALLEL_BACKEND", "sequential")
         assert list(workers.map(lambda _: threading.get_ident(), [1])) == [threading.get_ident()]
         monkeypatch.delenv("PHYLOZOO_PARALLEL_BACKEND")
@@ -573,7 +577,9 @@ class TestOneProcess:
 
 
 class TestAModuleThatShadows:
-    def test_the_workers_start(self, tmp_path, monkeypatch, run_script):
+    def test_workers_start_beside_a_module_that_shadows_a_standard_one(
+        self, tmp_path, monkeypatch, run_script
+    ):
         """A random.py where the program runs; on Python 3.10 nothing keeps workers from it."""
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "random.py").write_text("raise ImportError('not that one')\n")

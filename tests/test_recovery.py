@@ -33,20 +33,20 @@ class TestSalvage:
         again, failed = salvage(chunk, self.DEATH, options)
         return [(part.first, list(part.items), part.losses) for part in again], failed
 
-    def test_what_had_not_begun_runs_again_at_no_cost(self):
+    def test_a_chunk_that_had_not_begun_runs_again_at_no_cost(self):
         for retries in 0, 1:
             assert self.left(None, retries) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
 
-    def test_what_a_neighbour_ran_runs_again_at_no_cost(self):
+    def test_a_chunk_of_another_worker_runs_again_at_no_cost(self):
         progress = Progress(6, 2, 1, 1.0)
         assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
         assert self.left(progress, losses=1, size=1) == ([(100, [0], 1)], [])
 
-    def test_what_the_dead_one_had_ended_runs_again_at_no_cost(self):
+    def test_a_chunk_that_the_dead_worker_had_finished_runs_again_at_no_cost(self):
         progress = Progress(5, 6, 0, 0.9)  # it noted something later, of another chunk
         assert self.left(progress) == ([(100, [0, 1, 2, 3, 4, 5], 0)], [])
 
-    def test_what_the_dead_one_ran_is_tried_item_by_item(self):
+    def test_items_that_the_dead_worker_ran_are_tried_one_by_one(self):
         again, failed = self.left(Progress(5, 2, 2, 1.0))
         assert again == [(100, [0, 1], 0), (102, [2], 1), (103, [3], 1), (104, [4, 5], 0)]
         assert failed == []
@@ -55,13 +55,13 @@ class TestSalvage:
         again, _ = self.left(Progress(5, 6, 0, 1.0))
         assert again == [(100 + at, [at], 1) for at in range(6)]
 
-    def test_a_death_too_many_names_the_item(self):
+    def test_one_death_more_than_retries_names_the_item(self):
         again, [(index, error)] = self.left(Progress(5, 0, 1, 1.0), losses=1, size=1)
         assert (again, index) == ([], 100)
         assert isinstance(error, WorkerLostError)
         assert str(error).startswith("item 100 = 0: its worker process died (exit code 3)")
 
-    def test_without_retries_nothing_that_had_begun_runs_again(self):
+    def test_without_retries_items_that_had_begun_do_not_run_again(self):
         for pid in 5, 6:
             again, [(index, error)] = self.left(Progress(pid, 2, 1, 1.0), retries=0)
             assert (again, index) == ([], 100)
@@ -74,7 +74,7 @@ class TestSalvage:
         assert isinstance(error, TimeoutError)
         assert str(error) == "item 102 = 2 took longer than timeout=2.0 seconds"
 
-    def test_a_late_chunk_is_searched_for_the_late_item(self):
+    def test_items_of_a_late_chunk_are_tried_to_find_the_late_one(self):
         again, failed = self.left(Progress(5, 0, 0, 1.0), late=True, size=2)
         assert (again, failed) == ([(100, [0], 0), (101, [1], 0)], [])
 
@@ -83,14 +83,14 @@ class TestSalvage:
         assert again == [(100, [0, 1], 0), (103, [3, 4, 5], 0)]
         assert (index, type(error)) == (102, TimeoutError)
 
-    def test_with_exceptions_as_results_and_no_retries_what_had_begun_has_failed(self):
+    def test_with_exceptions_as_results_and_no_retries_items_that_had_begun_have_failed(self):
         again, failed = self.left(Progress(6, 2, 1, 1.0), retries=0, keep=True)
         assert again == [(103, [3, 4, 5], 0)]
         assert [index for index, _ in failed] == [100, 101, 102]
         assert len({id(error) for _, error in failed}) == 3
 
 
-def test_worker_lost_error_is_what_users_of_pools_catch():
+def test_worker_lost_error_is_a_broken_process_pool():
     assert issubclass(WorkerLostError, RuntimeError)
     assert issubclass(WorkerLostError, BrokenProcessPool)
 
@@ -152,7 +152,7 @@ def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
     assert len(list(tmp_path.glob("run 1 *"))) == 3
 
 
-def test_without_retries_what_began_while_its_pool_ended_runs_no_more(tmp_path):
+def test_without_retries_items_that_began_while_the_pool_ended_do_not_run_again(tmp_path):
     """When loky tells of the death, item 2 has not begun; until the pool is killed, it does."""
 
     run = counted(tmp_path, lambda item, number: item == 0)
@@ -300,7 +300,7 @@ def test_a_death_counts_against_the_items_of_its_own_map(tmp_path):
     assert list(neighbour) == [0]
 
 
-def test_workers_that_never_begin_end_the_map(run_script):
+def test_workers_that_never_begin_a_chunk_end_the_map(run_script):
     """What kills each worker before it can run anything ends in an error, and not in a loop."""
     run_script(
         """
@@ -343,7 +343,7 @@ def test_a_pool_that_breaks_between_two_maps_is_not_noticed(pool_pids):
         assert list(executor.map(abs, range(10))) == list(range(10))
 
 
-def test_a_task_is_not_looked_for_in_the_pool_before_its_own(run_script):
+def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
     """Which another thread opens anew while it is submitted: how it ended would be unknown."""
     done = run_script(
         """
@@ -395,7 +395,7 @@ class PickledOnce:
 
 
 @pytest.mark.parametrize("method", ["map", "map_unordered"])
-def test_what_cannot_be_sent_again_is_an_error_and_no_early_end(method):
+def test_items_that_cannot_be_pickled_again_are_an_error(method):
     run = getattr(MultiprocessingExecutor(2), method)
     with pytest.raises(pickle.PicklingError, match=r"item 0 could not be pickled.*not again"):
         list(run(lambda item: os._exit(1), [PickledOnce()]))
@@ -403,7 +403,7 @@ def test_what_cannot_be_sent_again_is_an_error_and_no_early_end(method):
 
 @needs_posix("signal that it could ignore")
 @pytest.mark.parametrize("guilty", [3, 31, 32])
-def test_where_nobody_can_tell_who_died(run_script, guilty):
+def test_results_are_right_when_it_is_unknown_who_died(run_script, guilty):
     """A program that ignores the end of its children learns no exit code."""
     run_script(
         """
@@ -434,7 +434,7 @@ def test_where_nobody_can_tell_who_died(run_script, guilty):
     )
 
 
-def test_where_nobody_can_tell_what_a_worker_ran(run_script, tmp_path):
+def test_results_are_right_when_it_is_unknown_what_a_worker_ran(run_script, tmp_path):
     """Without memory to share it is not known, but what was never sent was not run."""
     done = run_script(
         """

@@ -38,7 +38,7 @@ def told(environment: Environment, directory: Path, status: int, *path: Path) ->
     return answer
 
 
-def test_ours_beside_phylozoo(tmp_path: Path) -> None:
+def test_the_import_path_is_ours_beside_phylozoo(tmp_path: Path) -> None:
     newest = phylozoo_version("newest")
     environment = with_phylozoo(newest)
     answer = told(environment, tmp_path, 0)
@@ -52,7 +52,7 @@ def test_ours_beside_phylozoo(tmp_path: Path) -> None:
     assert answer["versions"]["python"] == platform.python_version()
 
 
-def test_ours_without_phylozoo(tmp_path: Path) -> None:
+def test_the_import_path_is_ours_without_phylozoo(tmp_path: Path) -> None:
     answer = told(only_ours(), tmp_path, 0)
     whose = answer["phylozoo.utils.parallel"]
     assert whose["in_charge"] == "ours"
@@ -61,7 +61,7 @@ def test_ours_without_phylozoo(tmp_path: Path) -> None:
     assert answer["versions"]["phylozoo"] is answer["versions"]["numpy"] is None
 
 
-def test_phylozoos_own(tmp_path: Path) -> None:
+def test_the_import_path_may_be_phylozoos_own(tmp_path: Path) -> None:
     newest = phylozoo_version("newest")
     site = phylozoo_elsewhere(newest)
     answer = told(only_ours(), tmp_path, 1, site)
@@ -82,7 +82,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken(case: str, tmp_path: Path) -> None:
+def test_a_broken_import_path_is_reported(case: str, tmp_path: Path) -> None:
     code, reason = BROKEN[case]
     utils = tmp_path / "phylozoo" / "utils"
     utils.mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_broken(case: str, tmp_path: Path) -> None:
         assert whose["file"] in whose["remedy"]
 
 
-def test_without_the_shim(tmp_path: Path) -> None:
+def test_a_missing_shim_is_reported(tmp_path: Path) -> None:
     environment = Environment("loky")
     source = Path(report.__file__).parent
     (tmp_path / "phylozoo_parallel").symlink_to(source, target_is_directory=True)
@@ -108,7 +108,7 @@ def test_without_the_shim(tmp_path: Path) -> None:
     assert answer["versions"]["phylozoo-parallel"] is None
 
 
-def test_versions() -> None:
+def test_the_report_lists_versions() -> None:
     found = report.versions()
     assert found["joblib"] == joblib.__version__
     assert found["loky"] == version("loky")
@@ -121,7 +121,7 @@ def cores_with(directory: Path, **variables: str) -> dict[str, Any]:
     return cores
 
 
-def test_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_counts_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
     cores = cores_with(tmp_path)
     assert cores["available"] == joblib.cpu_count()
@@ -130,7 +130,7 @@ def test_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_what_limits_the_cores(tmp_path: Path) -> None:
+def test_the_report_says_what_limits_the_cores(tmp_path: Path) -> None:
     cores = cores_with(tmp_path, LOKY_MAX_CPU_COUNT="1")
     assert (cores["available"], cores["limits"]["LOKY_MAX_CPU_COUNT"]) == (1, 1)
     assert "LOKY_MAX_CPU_COUNT" in cores["why"]
@@ -146,7 +146,9 @@ def test_what_limits_the_cores(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_a_quota_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_names_a_container_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A quota needs a container: here loky counts as it would in one. In a process of its own,
     # since importing loky changes which of the two lokys starts joblib's workers.
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
@@ -160,13 +162,13 @@ def test_a_quota_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert cores["why"] == "container quota"
 
 
-def test_a_count_that_is_none(tmp_path: Path) -> None:
+def test_a_wrong_limit_of_cores_is_reported(tmp_path: Path) -> None:
     cores = cores_with(tmp_path, LOKY_MAX_CPU_COUNT="four")
     assert cores["available"] is None
     assert "four" in cores["why"]
 
 
-def test_threads_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_lists_threads_in_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in LokyBackend.MAX_NUM_THREADS_VARS:
         monkeypatch.delenv(name, raising=False)
     assert report.threads(1) == report.threads(2) == {"n_jobs=-1": 1}

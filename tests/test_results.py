@@ -71,7 +71,7 @@ chunksizes = st.none() | st.integers(1, 50)
 class TestAnyInput:
     @modest
     @given(form=forms, items=inputs, chunksize=chunksizes, tag=scalars)
-    def test_map(self, kind, n_jobs, form, items, chunksize, tag):
+    def test_map_gives_every_result_of_any_input(self, kind, n_jobs, form, items, chunksize, tag):
         iterable = FORMS[form](items)
         results = kind(n_jobs).map(lambda item: (tag, item, type(item)), iterable, chunksize)
         assert list(results) == [(tag, item, type(item)) for item in items]
@@ -82,7 +82,7 @@ class TestAnyInput:
         items=st.lists(st.lists(scalars, max_size=4).map(tuple) | st.text(max_size=3), max_size=40),
         chunksize=chunksizes,
     )
-    def test_starmap(self, kind, n_jobs, form, items, chunksize):
+    def test_starmap_gives_every_result_of_any_input(self, kind, n_jobs, form, items, chunksize):
         results = kind(n_jobs).starmap(lambda *values: values, FORMS[form](items), chunksize)
         assert list(results) == [tuple(item) for item in items]
 
@@ -106,12 +106,12 @@ def test_sequential_takes_any_input(sequential, form, items, chunksize):
     ],
     ids=lambda iterable: type(iterable).__name__,
 )
-def test_builtin_iterables(processes, iterable):
+def test_builtin_iterables_are_inputs(processes, iterable):
     first, second = itertools.tee(iterable)
     assert list(processes.map(repr, first)) == list(map(repr, second))
 
 
-def test_lines_of_an_open_file(executor, tmp_path):
+def test_lines_of_an_open_file_are_an_input(executor, tmp_path):
     path = tmp_path / "lines"
     path.write_text("one\ntwo\nthree\n")
     with path.open() as lines:
@@ -125,20 +125,20 @@ def test_starmap_items_may_be_any_iterables(executor):
     ]  # fmt: skip
 
 
-def test_no_items(executor):
+def test_an_empty_input_gives_no_results(executor):
     assert list(executor.map(abs, [])) == []
     assert list(executor.starmap(pow, iter(()))) == []
 
 
 @pytest.mark.parametrize("chunksize", [None, 1, 7, 10**9, sys.maxsize])
-def test_many_items(workers, chunksize):
+def test_many_items_give_as_many_results(workers, chunksize):
     count = 2000 if chunksize == 1 else 50_000
     assert list(workers.map(lambda x: x * x, range(count), chunksize)) == [
         x * x for x in range(count)
     ]
 
 
-def test_costs_that_change_along_the_input(workers):
+def test_results_are_right_when_costs_change_along_the_input(workers):
     naps = [0] * 2000 + [0.03] * 12 + [0] * 500 + [0.15] * 2
     items = list(enumerate(naps))
     results = workers.starmap(lambda index, nap: (index, time.sleep(nap)), items)
@@ -208,12 +208,12 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("func", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_any_callable(workers, func):
+def test_any_callable_is_a_function(workers, func):
     items = list(range(1, 30))
     assert list(workers.map(func, items)) == list(map(func, items))
 
 
-def test_a_class_defined_in_a_function(processes):
+def test_a_class_defined_in_a_function_travels(processes):
     @dataclass
     class Local:
         value: int
@@ -231,7 +231,7 @@ def test_results_may_be_what_only_cloudpickle_pickles(processes):
     assert [add(10) for add in adders] == [10, 11, 12]
 
 
-def test_a_method_of_an_object_that_holds_a_config(workers):
+def test_a_method_of_an_object_that_holds_a_config_travels(workers):
     class Analysis:
         def __init__(self):
             self.parallel = ParallelConfig("multiprocessing", n_jobs=2)
@@ -243,14 +243,14 @@ def test_a_method_of_an_object_that_holds_a_config(workers):
     assert list(workers.map(Analysis().step, range(3))) == [(0, 2), (1, 2), (2, 2)]
 
 
-def test_a_function_cached_on_disk(workers, tmp_path):
+def test_a_function_of_joblibs_memory_travels(workers, tmp_path):
     cached = joblib.Memory(tmp_path, verbose=0).cache(cube)
     for _ in range(2):
         assert list(workers.map(cached, range(10))) == list(map(cube, range(10)))
     assert cached.check_call_in_cache(9)
 
 
-def test_numpy_ufuncs_and_arrays(workers):
+def test_numpy_ufuncs_and_arrays_travel(workers):
     numpy = pytest.importorskip("numpy")
     matrix = numpy.arange(12.0).reshape(4, 3)
     for func in numpy.square, numpy.sum, numpy.vectorize(lambda x: x + 1):
@@ -290,7 +290,7 @@ PRINTED = ["begin"] + 3 * [
 
 
 @pytest.mark.parametrize("how", ["file", "-c", "-"])
-def test_a_program_without_a_main_guard(how, tmp_path):
+def test_a_program_without_a_main_guard_runs(how, tmp_path):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     arguments, stdin = {"file": ([script], ""), "-c": (["-c", PROGRAM], ""), "-": (["-"], PROGRAM)}[
@@ -301,7 +301,7 @@ def test_a_program_without_a_main_guard(how, tmp_path):
     assert done.stderr == ""
 
 
-def test_an_interactive_session():
+def test_an_interactive_session_runs_maps():
     pexpect = pytest.importorskip("pexpect")
     session = pexpect.spawn(
         sys.executable,

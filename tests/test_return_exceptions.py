@@ -36,25 +36,25 @@ EXPECTED = [(ValueError, (it,)) if it % 10 == 3 else it for it in range(100)]
 
 class TestWhatTheFunctionRaises:
     @pytest.mark.parametrize("chunksize", [None, 1, 7, 1000])
-    def test_stands_in_its_place(self, executor, chunksize):
+    def test_an_exception_stands_in_the_place_of_its_result(self, executor, chunksize):
         results = executor.map(bad_at_3, range(100), chunksize, return_exceptions=True)
         assert shape(results) == EXPECTED
 
-    def test_stands_in_its_place_in_a_starmap(self, executor):
+    def test_an_exception_stands_in_its_place_in_a_starmap(self, executor):
         pairs = ((it, 1) for it in range(100))
         results = executor.starmap(
             lambda it, one: bad_at_3(it * one), pairs, return_exceptions=True
         )
         assert shape(results) == EXPECTED
 
-    def test_comes_among_the_results_out_of_order(self, executor):
+    def test_an_exception_comes_among_unordered_results(self, executor):
         expected = sorted(map(str, EXPECTED))
         results = executor.map_unordered(bad_at_3, range(100), return_exceptions=True)
         assert sorted(map(str, shape(results))) == expected
         results = executor.starmap_unordered(bad_at_3, zip(range(100)), return_exceptions=True)
         assert sorted(map(str, shape(results))) == expected
 
-    def test_has_index_and_cause_as_when_it_is_raised(self, workers):
+    def test_a_returned_exception_has_index_and_cause_like_a_raised_one(self, workers):
         results = list(workers.map(bad_at_3, range(5), return_exceptions=True))
         try:
             list(workers.map(bad_at_3, range(5)))
@@ -65,23 +65,23 @@ class TestWhatTheFunctionRaises:
         assert "raise ValueError(item)" in placed
         assert placed.count("item 3") == raised.count("item 3")
 
-    def test_may_be_every_item(self, executor):
+    def test_every_item_may_fail(self, executor):
         def bad(item):
             raise KeyError(item)
 
         results = executor.map(bad, range(300), return_exceptions=True)
         assert shape(results) == [(KeyError, (it,)) for it in range(300)]
 
-    def test_may_be_a_stop_iteration_which_ends_no_loop(self, executor):
+    def test_a_returned_stop_iteration_ends_no_loop(self, executor):
         results = list(executor.map(lambda it: next(iter([])), range(3), return_exceptions=True))
         assert [type(it) for it in results] == [RuntimeError] * 3
         assert all(isinstance(it.__cause__, StopIteration) for it in results)
 
-    def test_may_be_the_end_of_the_program(self, executor):
+    def test_a_system_exit_is_returned(self, executor):
         results = executor.map(lambda it: exit(it), range(3), return_exceptions=True)
         assert shape(results) == [(SystemExit, (it,)) for it in range(3)]
 
-    def test_ends_the_map_if_it_is_an_interrupt(self, executor):
+    def test_a_keyboard_interrupt_ends_the_map(self, executor):
         def interrupted(item):
             if item == 4:
                 raise KeyboardInterrupt
@@ -92,16 +92,16 @@ class TestWhatTheFunctionRaises:
             got.extend(executor.map(interrupted, range(20), return_exceptions=True))
         assert list(executor.map(interrupted, range(3))) == [0, 1, 2]
 
-    def test_is_raised_unless_asked_for(self, executor):
+    def test_an_exception_is_raised_by_default(self, executor):
         for extra in {}, {"return_exceptions": False}:
             with pytest.raises(ValueError, match="3"):
                 list(executor.map(bad_at_3, range(5), **extra))
 
-    def test_is_no_concern_of_a_configuration(self):
+    def test_a_configuration_does_not_take_return_exceptions(self):
         with pytest.raises(TypeError):
             ParallelConfig(return_exceptions=True)
 
-    def test_a_value_that_is_no_boolean_is_refused_at_the_call(self, executor):
+    def test_a_value_that_is_not_a_boolean_is_refused_at_the_call(self, executor):
         with pytest.raises(PhyloZooTypeError, match="return_exceptions must be True or False"):
             executor.map(bad_at_3, range(5), return_exceptions="yes")
 
@@ -131,7 +131,7 @@ class TestWhatCannotTravel:
     """In worker processes."""
 
     @pytest.mark.parametrize("chunksize", [None, 1, 5])
-    def test_an_item_that_cannot_be_pickled(self, processes, chunksize):
+    def test_an_item_that_cannot_be_pickled_costs_one_result(self, processes, chunksize):
         items = [0, threading.Lock(), 2, 3, threading.Lock(), 5]
         results = list(processes.map(lambda it: it, items, chunksize, return_exceptions=True))
         assert [it for it in results if isinstance(it, int)] == [0, 2, 3, 5]
@@ -140,7 +140,7 @@ class TestWhatCannotTravel:
             assert f"item {index} could not be pickled" in str(results[index])
 
     @pytest.mark.parametrize("chunksize", [None, 1, 5])
-    def test_an_item_that_cannot_be_unpickled(self, processes, chunksize):
+    def test_an_item_that_cannot_be_unpickled_costs_one_result(self, processes, chunksize):
         items = [0, Unreadable(), 2, 3, Unreadable(), 5]
         results = list(processes.map(lambda it: it, items, chunksize, return_exceptions=True))
         assert [it for it in results if isinstance(it, int)] == [0, 2, 3, 5]
@@ -151,7 +151,7 @@ class TestWhatCannotTravel:
     @pytest.mark.parametrize(
         ("make", "what"), [(threading.Lock, "pickled"), (Unreadable, "unpickled")]
     )
-    def test_a_result(self, processes, chunksize, make, what):
+    def test_a_result_that_cannot_travel_costs_one_result(self, processes, chunksize, make, what):
         def func(item):
             return make() if item in (1, 4) else item
 
@@ -171,7 +171,7 @@ class Deadly:
         return os._exit, (5,)
 
 
-def test_a_function_that_ends_each_worker_as_it_arrives_ends_the_map(processes):
+def test_a_function_that_kills_workers_when_unpickled_ends_the_map(processes):
     held, came = Deadly(), []
     with pytest.raises(WorkerLostError, match=r"the function, unpickled to run item 0: .*code 5"):
         came.extend(processes.map(lambda it: (it, held), range(1000), return_exceptions=True))
@@ -190,25 +190,25 @@ def dies_at_7(item):
 
 class TestWorkersThatDie:
     @pytest.mark.parametrize("chunksize", [None, 1, 9])
-    def test_cost_one_result(self, processes, chunksize):
+    def test_a_worker_that_dies_costs_one_result(self, processes, chunksize):
         results = list(processes.map(dies_at_7, range(60), chunksize, return_exceptions=True))
         assert results[:7] + results[8:] == [*range(7), *range(8, 60)]
         assert type(results[7]) is WorkerLostError
         assert str(results[7]).startswith("item 7 = 7: its worker process died (exit code 5)")
 
-    def test_cost_one_result_out_of_order(self, processes):
+    def test_a_worker_that_dies_costs_one_unordered_result(self, processes):
         results = processes.map_unordered(dies_at_7, range(60), return_exceptions=True)
         whole = [it for it in results if isinstance(it, int)]
         assert sorted(whole) == [it for it in range(60) if it != 7]
 
-    def test_cost_no_more_without_retries(self):
+    def test_a_worker_that_dies_costs_no_more_without_retries(self):
         executor = MultiprocessingExecutor(1, retries=0)
         results = list(executor.map(dies_at_7, range(20), 1, return_exceptions=True))
         assert results[:7] + results[8:] == [*range(7), *range(8, 20)]
         assert type(results[7]) is WorkerLostError
 
     @pytest.mark.parametrize("late", [False, True])
-    def test_name_each_item_that_is_lost_without_retries_with_its_index(self, late):
+    def test_without_retries_each_lost_item_is_named(self, late):
         def func(item):
             if item == 3:
                 if late:
@@ -225,7 +225,7 @@ class TestWorkersThatDie:
         assert type(results[3]) is (TimeoutError if late else WorkerLostError)
         assert str(results[3]).startswith("item 3 = 3")
 
-    def test_name_each_that_may_be_guilty_where_nobody_can_tell(self):
+    def test_each_item_that_may_be_guilty_is_named(self):
         def func(item):
             if item == 3:
                 os._exit(5)
@@ -238,7 +238,7 @@ class TestWorkersThatDie:
         assert all(str(results[it]).startswith(f"item {it} = {it}") for it in lost)
         assert all(results[it] == it for it in range(8) if it not in lost)
 
-    def test_one_after_the_other(self, processes):
+    def test_several_workers_may_die_one_after_the_other(self, processes):
         def func(item):
             if item % 20 == 7:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -256,7 +256,7 @@ def late_at_5(item):
 
 @pytest.mark.parametrize("kind", [ThreadingExecutor, MultiprocessingExecutor])
 @pytest.mark.parametrize("chunksize", [None, 1, 9])
-def test_items_over_their_time(kind, chunksize):
+def test_late_items_cost_one_result_each(kind, chunksize):
     executor = kind(2, timeout=1)
     if kind is ThreadingExecutor:  # its threads cannot be ended: let them come to an end
         gate = threading.Event()
@@ -278,7 +278,7 @@ def test_items_over_their_time(kind, chunksize):
     assert shape(others) == [it for index, it in enumerate(EXPECTED[:40]) if index not in late]
 
 
-def test_a_thread_that_was_given_up_runs_none_of_the_items_behind():
+def test_a_thread_that_was_given_up_runs_no_later_items():
     ran, gate = [], threading.Event()
 
     def func(item):
@@ -296,7 +296,7 @@ def test_a_thread_that_was_given_up_runs_none_of_the_items_behind():
     assert sorted(it for it in ran if it != 2) == [0, 1, 3, 4, 5, 6, 7]
 
 
-def test_the_bar_counts_what_failed(executor, capsys):
+def test_the_bar_counts_failed_items(executor, capsys):
     pytest.importorskip("tqdm")
     options = {"n_jobs": 2} if executor.n_jobs == 2 else {}
     with type(executor)(progress="map", **options) as shown:

@@ -36,13 +36,13 @@ def other_tasks(func):
 
 
 class TestNumbers:
-    def test_precision_of_decimals(self, executor):
+    def test_the_precision_of_decimals_reaches_workers(self, executor):
         with decimal.localcontext() as context:
             context.prec = 5
             texts = list(executor.map(lambda x: str(decimal.Decimal(1) / x), [3, 7], 1))
         assert texts == ["0.33333", "0.14286"]
 
-    def test_signals_of_decimals(self, workers):
+    def test_the_signals_of_decimals_reach_workers(self, workers):
         with decimal.localcontext() as context:
             context.traps[decimal.DivisionByZero] = False
             context.rounding = decimal.ROUND_UP
@@ -54,7 +54,7 @@ class TestNumbers:
         with pytest.raises(decimal.DivisionByZero):
             list(workers.map(lambda x: decimal.Decimal(x) / 0, [1]))
 
-    def test_what_an_item_does_to_its_decimals_stays_with_it(self, workers):
+    def test_a_decimal_context_changed_by_an_item_stays_with_it(self, workers):
         def rough(x):
             decimal.getcontext().prec = 3
             return str(decimal.Decimal(1) / x)
@@ -63,7 +63,7 @@ class TestNumbers:
         assert decimal.getcontext().prec == 28
         assert set(workers.map(lambda x: len(str(decimal.Decimal(1) / x)), [3] * 8, 1)) == {30}
 
-    def test_errors_of_numpy(self, executor):
+    def test_numpy_errstate_reaches_workers(self, executor):
         def divided(x):
             return float(np.float64(1) / np.float64(x))
 
@@ -74,7 +74,7 @@ class TestNumbers:
         with pytest.raises(RuntimeWarning):
             list(executor.map(divided, [0.0]))
 
-    def test_errors_of_numpy_in_a_function_that_imports_it(self, run_script):
+    def test_numpy_errstate_reaches_a_function_that_imports_numpy(self, run_script):
         """Its worker has not loaded it yet."""
         run_script(
             """
@@ -90,11 +90,11 @@ class TestNumbers:
             """
         )
 
-    def test_callbacks_of_numpy_become_warnings(self, processes):
+    def test_callbacks_of_numpy_errstate_become_warnings(self, processes):
         with np.errstate(divide="call"), pytest.warns(RuntimeWarning, match="divide"):
             assert list(processes.map(lambda x: np.float64(1) / x, [np.float64(0)])) == [np.inf]
 
-    def test_are_not_met_by_others(self, processes):
+    def test_settings_of_numbers_do_not_reach_other_tasks(self, processes):
         with decimal.localcontext() as context, np.errstate(all="ignore"):
             context.prec = 5
             list(processes.map(abs, range(8), 1))
@@ -103,7 +103,7 @@ class TestNumbers:
 
 
 class TestContextVariables:
-    def test_reach_worker_threads(self, threads):
+    def test_context_variables_reach_worker_threads(self, threads):
         token = here.set("somewhere")
         try:
             assert set(threads.map(lambda _: here.get(), range(20), 1)) == {"somewhere"}
@@ -111,7 +111,7 @@ class TestContextVariables:
             here.reset(token)
         assert set(threads.map(lambda _: here.get(), range(20), 1)) == {"nowhere"}
 
-    def test_are_those_of_the_start(self, threads):
+    def test_context_variables_have_the_values_of_the_maps_start(self, threads):
         results = threads.map(lambda _: here.get(), range(500), 1)
         token = here.set("later")
         try:
@@ -119,12 +119,12 @@ class TestContextVariables:
         finally:
             here.reset(token)
 
-    def test_set_by_an_item_do_not_come_back(self, threads):
+    def test_context_variables_set_by_an_item_do_not_come_back(self, threads):
         assert set(threads.map(lambda x: here.set(str(x)) and None, range(20), 1)) == {None}
         assert here.get() == "nowhere"
         assert set(threads.map(lambda _: here.get(), range(20), 1)) == {"nowhere"}
 
-    def test_of_maps_in_many_threads(self, threads):
+    def test_maps_of_many_threads_have_their_own_context_variables(self, threads):
         """Who share the worker threads."""
         right = []
 
@@ -139,7 +139,7 @@ class TestContextVariables:
             it.join(60)
         assert right == [True] * 5
 
-    def test_in_threads_of_a_worker_process(self, processes):
+    def test_context_variables_reach_threads_inside_a_worker_process(self, processes):
         def inner(name):
             here = contextvars.ContextVar("inner", default="nowhere")
             here.set(name)
@@ -158,24 +158,24 @@ class TestRecursion:
         yield self.DEEP
         sys.setrecursionlimit(before)
 
-    def test_is_as_deep_as_the_callers(self, executor, deep):
+    def test_the_recursion_limit_reaches_workers(self, executor, deep):
         assert list(executor.map(depth, [deep] * 4, 1)) == [deep] * 4
 
-    def test_also_in_what_travels(self, processes, deep):
+    def test_the_recursion_limit_holds_for_pickling_too(self, processes, deep):
         """Below what CPython allows its own C code."""
         levels = 1500
         found = list(processes.map(lambda tree: [tree], [nested(levels)] * 2, 1))
         assert found == [nested(levels + 1)] * 2
 
-    def test_is_not_met_by_others(self, processes, deep):
+    def test_the_recursion_limit_does_not_reach_other_tasks(self, processes, deep):
         list(processes.map(abs, range(8), 1))
         assert max(other_tasks(sys.getrecursionlimit)) < deep
 
-    def test_ends_in_an_error(self, processes):
+    def test_endless_recursion_ends_in_an_error(self, processes):
         with pytest.raises(RecursionError):
             list(processes.map(depth, [self.DEEP]))
 
-    def test_smaller_than_a_worker_needs(self, run_script):
+    def test_a_recursion_limit_that_is_too_small_for_a_worker_is_ignored(self, run_script):
         """Which has frames below it that the caller does not have."""
         done = run_script(
             """
@@ -200,14 +200,14 @@ class TestDigits:
         yield
         sys.set_int_max_str_digits(before)
 
-    def test_are_as_many_as_the_callers(self, executor, unlimited):
+    def test_the_limit_of_integer_digits_reaches_workers(self, executor, unlimited):
         assert list(executor.map(lambda x: len(str(10**x)), [5000])) == [5001]
 
-    def test_are_limited_where_the_caller_is(self, executor):
+    def test_a_lowered_limit_of_integer_digits_reaches_workers(self, executor):
         with pytest.raises(ValueError, match="digits"):
             list(executor.map(lambda x: len(str(10**x)), [5000]))
 
-    def test_are_not_met_by_others(self, processes, unlimited):
+    def test_the_limit_of_integer_digits_does_not_reach_other_tasks(self, processes, unlimited):
         list(processes.map(abs, range(8), 1))
         assert 0 not in other_tasks(sys.get_int_max_str_digits)
 
@@ -230,13 +230,13 @@ def warn_once_an_item(category=UserWarning, text="odd"):
 
 
 class TestWarnings:
-    def test_that_are_errors(self, executor):
+    def test_warnings_that_are_errors_raise_in_workers(self, executor):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with pytest.raises(UserWarning, match="odd 0"):
                 list(executor.map(warn_once_an_item(), range(3)))
 
-    def test_that_are_ignored(self, executor, capfd):
+    def test_ignored_warnings_are_silent_in_workers(self, executor, capfd):
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             warnings.filterwarnings("ignore", "odd")
@@ -244,7 +244,7 @@ class TestWarnings:
         assert heard == []
         assert capfd.readouterr().err == ""
 
-    def test_reach_who_listens(self, executor):
+    def test_warnings_reach_the_callers_listeners(self, executor):
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             assert list(executor.map(warn_here, range(3), 1)) == [0, 1, 2]
@@ -254,12 +254,12 @@ class TestWarnings:
         line = warn_here.__code__.co_firstlineno + 1
         assert place == (os.path.basename(__file__), line)
 
-    def test_pytest_hears_them(self, executor):
+    def test_pytest_sees_warnings_of_workers(self, executor):
         with pytest.warns(UserWarning, match="odd"):
             list(executor.map(warn_once_an_item(), range(3)))
 
     @pytest.mark.parametrize("category", [Odd, DeprecationWarning, pytest.PytestWarning])
-    def test_of_any_category(self, executor, category):
+    def test_warnings_of_any_category_travel(self, executor, category):
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", category)
@@ -267,7 +267,7 @@ class TestWarnings:
             list(executor.map(warn_once_an_item(FutureWarning), range(3), 1))
         assert [it.category for it in heard] == [category] * 3
 
-    def test_filtered_by_module(self, executor):
+    def test_warnings_are_filtered_by_module(self, executor):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=__name__.replace(".", r"\."))
             assert list(executor.map(warn_once_an_item(), range(3))) == [0, 1, 2]
@@ -276,7 +276,7 @@ class TestWarnings:
             with pytest.raises(UserWarning):
                 list(executor.map(warn_once_an_item(), range(3)))
 
-    def test_each_place_once_where_the_filters_say_so(self, executor):
+    def test_warnings_are_shown_once_for_each_place(self, executor):
         def warn(item):
             warnings.warn("the same", UserWarning, stacklevel=1)
 
@@ -285,7 +285,7 @@ class TestWarnings:
             list(executor.map(warn, range(20), 1))
         assert [str(it.message) for it in heard] == ["the same"]
 
-    def test_in_order_with_their_attributes(self, executor):
+    def test_warnings_come_in_order_with_their_attributes(self, executor):
         class Full(UserWarning):
             def __init__(self, text, number):
                 super().__init__(text)
@@ -302,7 +302,7 @@ class TestWarnings:
         assert [getattr(it.message, "number", None) for it in heard] in ([10, 11, 12], [None] * 3)
         assert [str(it.message) for it in heard] == ["text"] * 3
 
-    def test_of_an_item_that_fails_after_them(self, executor):
+    def test_warnings_of_a_failed_item_arrive(self, executor):
         def fail(item):
             warnings.warn("before", UserWarning, stacklevel=1)
             raise KeyError(item)
@@ -310,7 +310,7 @@ class TestWarnings:
         with pytest.warns(UserWarning, match="before"), pytest.raises(KeyError):
             list(executor.map(fail, [1]))
 
-    def test_that_an_item_catches_itself(self, executor):
+    def test_warnings_that_an_item_catches_stay_with_it(self, executor):
         def caught(item):
             with warnings.catch_warnings(record=True) as heard:
                 warnings.simplefilter("always")
@@ -319,7 +319,7 @@ class TestWarnings:
 
         assert list(executor.map(caught, range(3))) == [1, 1, 1]
 
-    def test_are_not_met_by_others(self, processes, capfd):
+    def test_warning_filters_do_not_reach_other_tasks(self, processes, capfd):
         def filters():
             import warnings
 
@@ -331,7 +331,7 @@ class TestWarnings:
             found = other_tasks(lambda: filters()[0])
         assert found == [[]] * 8
 
-    def test_of_a_script(self, run_script):
+    def test_warnings_of_a_script_travel(self, run_script):
         """Its own category, its own filter, and lines that Python shows with the warning."""
         done = run_script(
             """
@@ -359,7 +359,7 @@ class TestWarnings:
         assert done.stdout == "raised mine\n[0, 1, 2, 3]\n"
         assert done.stderr.count("RuntimeWarning: other") == 1
 
-    def test_filters_load_nothing(self, run_script):
+    def test_warning_filters_import_nothing_in_workers(self, run_script):
         """A category may be of a module that only the caller has, or that takes long to load."""
         run_script(
             """
@@ -377,7 +377,7 @@ class TestWarnings:
 
 class TestMultiprocessing:
     @pytest.mark.parametrize("method", [None, "spawn", "forkserver"])
-    def test_inside_a_worker(self, processes, method):
+    def test_an_item_may_use_a_pool_of_multiprocessing(self, processes, method):
         if method not in (None, *multiprocessing.get_all_start_methods()):
             pytest.skip("not on this system")
 
@@ -394,7 +394,7 @@ class TestMultiprocessing:
 
         assert list(processes.map(inner, [-1, -2], 1)) == [(1, 0), (2, 0)]
 
-    def test_with_a_pool_of_concurrent_futures(self, processes):
+    def test_an_item_may_use_a_pool_of_concurrent_futures(self, processes):
         def inner(item):
             from concurrent.futures import ProcessPoolExecutor
 
@@ -403,7 +403,7 @@ class TestMultiprocessing:
 
         assert list(processes.map(inner, [-1, -2], 1)) == [1, 2]
 
-    def test_the_callers_choice_is_the_workers(self, run_script):
+    def test_the_callers_start_method_reaches_workers(self, run_script):
         done = run_script(
             """
             import multiprocessing
@@ -417,13 +417,13 @@ class TestMultiprocessing:
         )
         assert done.stdout == "{'spawn'}\n"
 
-    def test_is_as_before_for_others(self, processes):
+    def test_the_start_method_of_other_tasks_does_not_change(self, processes):
         list(processes.map(abs, range(8), 1))
         assert set(other_tasks(lambda: multiprocessing.get_start_method())) == {"loky"}
 
 
 class TestHashes:
-    def test_are_one_in_all_workers(self, run_script, monkeypatch):
+    def test_hashes_are_the_same_in_all_workers(self, run_script, monkeypatch):
         monkeypatch.delenv("PYTHONHASHSEED", raising=False)  # tox sets it
         done = run_script(
             """
@@ -453,7 +453,7 @@ class TestHashes:
         )
         assert done.stdout == "False\n"
 
-    def test_are_the_programs_where_it_has_a_seed(self, tmp_path):
+    def test_hashes_follow_the_programs_hash_seed(self, tmp_path):
         import subprocess
 
         script = tmp_path / "script.py"
@@ -472,7 +472,7 @@ class TestHashes:
             )
             assert (done.stdout, done.stderr) == ("True\n", "")
 
-    def test_do_not_restart_the_users_pool(self, run_script):
+    def test_hash_seeds_do_not_restart_the_users_pool(self, run_script):
         run_script(
             """
             import os
@@ -508,7 +508,7 @@ def test_settings_of_a_map_do_not_outlive_it(processes):
         assert next(rough) == "0.3333"
 
 
-def test_one_worker_and_streaming(processes):
+def test_settings_reach_one_worker_and_streamed_maps(processes):
     with decimal.localcontext() as context:
         context.prec = 4
         one = MultiprocessingExecutor(1)

@@ -56,7 +56,7 @@ def open_files():
 
 
 @pytest.mark.parametrize("size", [10, 5 * MEGABYTE], ids=["small", "large"])
-def test_a_function_is_unpickled_once_a_worker(processes, tmp_path, size):
+def test_a_worker_unpickles_a_function_once(processes, tmp_path, size):
     log = tmp_path / "log"
     pids = set(processes.map(Counted(log, size), range(40), 1))
     assert sorted(log.read_text().split()) == sorted(map(str, pids))
@@ -118,14 +118,14 @@ def test_results_are_writable_and_hold_no_files(processes):
 
 @nameless
 class TestRelease:
-    def test_when_the_map_ends(self, processes, wait_until):
+    def test_shared_memory_is_released_when_the_map_ends(self, processes, wait_until):
         captured = np.ones(4 * MEGABYTE)
         func = functools.partial(lambda captured, _: (time.sleep(0.02), os.getpid())[1], captured)
         pids = set(processes.map(func, range(8), 1))
         assert not shared_by(os.getpid())
         wait_until(lambda: not any(shared_by(pid) for pid in pids))
 
-    def test_when_its_iterator_is_dropped(self, processes, wait_until):
+    def test_shared_memory_is_released_when_the_iterator_is_dropped(self, processes, wait_until):
         captured = np.ones(4 * MEGABYTE)
         func = functools.partial(lambda captured, _: (time.sleep(0.02), os.getpid())[1], captured)
         results = processes.map(func, itertools.count(), 1)
@@ -134,7 +134,7 @@ class TestRelease:
         del results
         wait_until(lambda: not any(shared_by(pid) for pid in pids))
 
-    def test_when_the_program_is_killed(self, run_script):
+    def test_shared_memory_is_released_when_the_program_is_killed(self, run_script):
         """The workers end too, and nothing of ours has a name that could stay behind."""
         run_script(
             """
@@ -212,10 +212,10 @@ class TestWithoutSharedMemory:
         ],
         ids=["files instead", "no files either", "no room"],
     )
-    def test_results_are_right(self, run_script, how):
+    def test_results_are_right_without_shared_memory(self, run_script, how):
         run_script(self.SCRIPT.replace("{how}", how))
 
-    def test_a_worker_that_finds_no_room(self, processes):
+    def test_results_are_right_when_a_worker_finds_no_room(self, processes):
         """It answers in the message."""
 
         def full(item):
@@ -237,7 +237,7 @@ class TestWithoutSharedMemory:
             assert array[-1] == number
 
 
-def test_joblibs_temp_folder_is_where_it_goes(tmp_path, monkeypatch, wait_until):
+def test_segments_go_to_joblibs_temp_folder(tmp_path, monkeypatch, wait_until):
     made = []
     real = memory.Segment.__init__
 
@@ -259,7 +259,7 @@ def test_joblibs_temp_folder_is_where_it_goes(tmp_path, monkeypatch, wait_until)
     wait_until(nothing_left)  # on Windows a file is seen until the workers let go of it, too
 
 
-def test_small_functions_take_no_segment(processes, monkeypatch):
+def test_a_small_function_takes_no_segment(processes, monkeypatch):
     list(processes.map(abs, range(4)))
     transport._replies.extend(memory.Segment() for _ in range(8))  # for large results
 
@@ -270,7 +270,7 @@ def test_small_functions_take_no_segment(processes, monkeypatch):
     assert list(processes.map(functools.partial(pow, 2), range(100))) == [2**n for n in range(100)]
 
 
-def test_other_machines_get_it_in_the_message():
+def test_other_machines_get_large_values_in_the_message():
     """A backend that joblib does not run on this machine sees no segment of ours."""
     pieces = pickles.parts(np.ones(MEGABYTE), __import__("pickle").dumps)
     packed = pickles.in_message(pieces)
@@ -290,7 +290,7 @@ def test_a_segment_that_became_something_else_is_not_opened(tmp_path):
         memory.opened((path, device, inode), os.O_RDONLY)
 
 
-def test_a_megabyte_a_result_in_flight_is_all_that_threads_hold():
+def test_threads_share_items_without_packing_them():
     """Threads share: nothing is packed."""
     item = np.ones(MEGABYTE)
     assert next(ThreadingExecutor(2).map(lambda array: array, [item])) is item
@@ -330,7 +330,7 @@ def test_a_link_in_the_place_of_a_segment_is_not_followed(tmp_path):
 
 
 @nameless
-def test_a_python_that_was_built_for_an_older_system_has_it_too(monkeypatch):
+def test_a_python_built_for_an_older_system_has_nameless_memory(monkeypatch):
     """conda's and uv's have neither of the two names."""
     monkeypatch.delattr(os, "memfd_create")
     fd, path = memory_linux.made(None)
@@ -352,7 +352,7 @@ class TestFiles:
         yield memory_files
         memory_files._leave()
 
-    def test_are_the_users_alone(self, files, tmp_path):
+    def test_files_can_be_opened_by_the_user_alone(self, files, tmp_path):
         fd, path = files.made(str(tmp_path))
         assert os.fstat(fd).st_mode & 0o777 == 0o600
         assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
@@ -363,7 +363,7 @@ class TestFiles:
         files._leave()
         assert list(tmp_path.iterdir()) == []
 
-    def test_are_made_anew_where_somebody_tidied_up(self, files, tmp_path):
+    def test_a_removed_folder_of_files_is_made_again(self, files, tmp_path):
         fd, path = files.made(str(tmp_path))
         os.close(fd)
         shutil.rmtree(os.path.dirname(path))
@@ -372,7 +372,7 @@ class TestFiles:
         assert os.path.exists(path)
         os.close(fd)
 
-    def test_of_the_parent_are_none_of_a_forked_childs_business(self, files, tmp_path):
+    def test_a_forked_child_leaves_its_parents_files_alone(self, files, tmp_path):
         fd, path = files.made(str(tmp_path))
         child = os.fork()
         if not child:
@@ -383,7 +383,7 @@ class TestFiles:
         assert os.path.exists(path)
         os.close(fd)
 
-    def test_leave_nothing_when_the_program_ends(self, run_script, tmp_path):
+    def test_files_are_removed_when_the_program_ends(self, run_script, tmp_path):
         """Nor where it is another program's worker process of multiprocessing."""
         folder = str(tmp_path / "temporary")
         os.mkdir(folder)

@@ -7,7 +7,7 @@ import pytest
 from phylozoo_parallel import MultiprocessingExecutor, SequentialExecutor, ThreadingExecutor
 
 
-def test_executors_show_how_they_were_made():
+def test_repr_of_an_executor_shows_how_it_was_made():
     shown = [
         "MultiprocessingExecutor(n_jobs=4)",
         "MultiprocessingExecutor()",
@@ -19,7 +19,7 @@ def test_executors_show_how_they_were_made():
     assert {MultiprocessingExecutor, SequentialExecutor, ThreadingExecutor}
 
 
-def test_results_show_how_many_items_are_done(wait_until):
+def test_repr_of_results_shows_how_many_items_are_done(wait_until):
     go = threading.Event()
 
     def work(item):
@@ -33,7 +33,7 @@ def test_results_show_how_many_items_are_done(wait_until):
     assert repr(results) == "<results: 12 of 12 items done>"
 
 
-def test_results_of_an_input_without_a_length(workers):
+def test_repr_of_results_without_a_length_counts_items_read(workers):
     results = workers.map(str, iter("abc"))
     assert next(results) == "a"
     assert "items read so far done" in repr(results)
@@ -66,7 +66,7 @@ def test_results_under_a_bar(capsys):
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_results_of_a_map_that_was_closed_or_failed(kind, request):
+def test_repr_of_results_works_after_close_and_failure(kind, request):
     results = request.getfixturevalue(kind).map(lambda item: 1 // item, [1, 0, 1], chunksize=1)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):

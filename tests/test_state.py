@@ -42,7 +42,7 @@ def lost(it, chunk, progress=None, codes=None):
 
 
 class TestSending:
-    def test_reads_for_one_chunk_after_the_other_until_the_window_is_full(self):
+    def test_the_state_asks_for_chunks_until_the_window_is_full(self):
         it = state()
         chunks = [sent(it) for _ in range(4)]
         assert [(chunk.first, len(chunk.items)) for chunk in chunks] == [
@@ -55,12 +55,12 @@ class TestSending:
         came(it, chunks[2])
         assert it.todo() == Read(5, float("inf"))
 
-    def test_ends_with_the_input(self):
+    def test_the_state_asks_for_nothing_after_the_input_has_ended(self):
         it = state()
         it.sending(it.took([0, 1], 0.0, over=True, error=None))
         assert it.todo() is None
 
-    def test_pauses_while_too_much_is_piled_up_behind_a_slow_chunk(self):
+    def test_sending_pauses_while_too_many_results_wait_behind_a_slow_chunk(self):
         it = state()
         chunks = [sent(it) for _ in range(4)]
         for chunk in chunks[1:]:
@@ -75,7 +75,7 @@ class TestSending:
         it.handed_out(5)
         assert it.todo() is not None
 
-    def test_what_a_worker_hands_back_goes_first(self):
+    def test_the_returned_rest_of_a_chunk_is_sent_first(self):
         it = state(chunksize=None)
         first = it.took([0], 0.0, over=False, error=None)
         it.sending(first)
@@ -84,7 +84,7 @@ class TestSending:
 
 
 class TestHandingOut:
-    def test_in_order(self):
+    def test_results_are_handed_out_in_order(self):
         it = state()
         chunks = [sent(it) for _ in range(3)]
         came(it, chunks[1])
@@ -96,7 +96,7 @@ class TestHandingOut:
         assert it.ready()
         assert it.take() is chunks[1]
 
-    def test_as_they_are_ready(self):
+    def test_unordered_results_are_handed_out_as_they_are_ready(self):
         it = state()
         it.options = it.options._replace(ordered=False)
         chunks = [sent(it) for _ in range(3)]
@@ -121,7 +121,7 @@ class TestHandingOut:
             assert it.ready()
             assert it.take() == Failed(error, ends=True)
 
-    def test_an_error_of_the_input_comes_at_its_place(self):
+    def test_an_error_of_the_input_is_handed_out_at_its_place(self):
         it = state()
         chunk = it.took([0, 1], 0.0, over=True, error=OSError("disk"))
         it.sending(chunk)
@@ -132,7 +132,7 @@ class TestHandingOut:
         assert it.ready()
         assert type(it.take().error) is OSError
 
-    def test_an_error_that_stands_for_a_result_ends_nothing(self):
+    def test_an_error_in_place_of_a_result_does_not_end_the_map(self):
         it = state(return_exceptions=True)
         chunk = sent(it)
         it.flying.remove(chunk)
@@ -144,20 +144,20 @@ class TestHandingOut:
 
 
 class TestLoss:
-    def test_what_no_worker_had_begun_is_sent_again_first(self):
+    def test_chunks_that_no_worker_had_begun_are_sent_again_first(self):
         it = state()
         chunks = [sent(it) for _ in range(4)]
         lost(it, chunks[2])
         lost(it, chunks[1])
         assert [it.todo().first, it.todo().first] == [5, 10]
 
-    def test_the_items_of_the_dead_worker_one_at_a_time(self):
+    def test_items_of_a_dead_worker_are_sent_again_one_by_one(self):
         it = state()
         chunk = sent(it)
         lost(it, chunk, Progress(9, 2, 1, 1.0))
         assert [sent(it).items for _ in range(3)] == [[0, 1], [2], [3, 4]]
 
-    def test_a_death_too_many_ends_the_map_with_the_item(self):
+    def test_one_death_more_than_retries_ends_the_map_and_names_the_item(self):
         it = state(retries=0)
         chunk = sent(it)
         lost(it, chunk, Progress(9, 0, 1, 1.0))
@@ -167,7 +167,7 @@ class TestLoss:
         assert type(failed.error) is WorkerLostError
         assert str(failed.error).startswith("item 0 = 0: its worker process died (exit code 3)")
 
-    def test_a_function_that_ends_its_workers_ends_the_map_and_no_item_alone(self):
+    def test_a_function_that_kills_workers_ends_the_map_and_blames_no_item(self):
         it = state(retries=1, return_exceptions=True)
         for _ in range(2):
             lost(it, sent(it), Progress(9, 0, 0, 1.0, at_function=True))
@@ -175,7 +175,7 @@ class TestLoss:
         assert failed.ends
         assert str(failed.error).startswith("the function, unpickled to run item 0: its worker")
 
-    def test_items_that_have_not_begun_again_without_retries_too(self):
+    def test_items_that_have_not_begun_are_sent_again_without_retries(self):
         it = state(retries=0, return_exceptions=True)
         chunks = [sent(it) for _ in range(2)]
         lost(it, chunks[0], Progress(8, 0, 0, 1.0, at_function=True))
@@ -183,7 +183,7 @@ class TestLoss:
         lost(it, chunks[1], Progress(9, 0, 1, 1.0))
         assert sent(it).items == chunks[0].items
 
-    def test_one_chunk_at_a_time_where_nobody_can_tell_who_died(self):
+    def test_chunks_go_one_at_a_time_when_it_is_unknown_who_died(self):
         it = state()
         chunks = [sent(it) for _ in range(2)]
         for chunk in chunks:
@@ -193,7 +193,7 @@ class TestLoss:
         sent(it)
         assert it.todo() is None
 
-    def test_workers_that_die_before_they_begin_end_the_map_in_time(self):
+    def test_workers_that_always_die_before_they_begin_end_the_map(self):
         it = state()
         for _ in range(FRUITLESS + 2):
             assert not it.ready()
@@ -202,7 +202,7 @@ class TestLoss:
         assert "no worker lived long enough to begin with item 0" in str(it.take().error)
 
 
-def test_a_thread_over_its_time_is_given_up_with_its_item():
+def test_a_late_item_in_a_thread_is_given_up_and_the_rest_is_sent_again():
     it = state(timeout=1.0, return_exceptions=True)
     chunk = sent(it)
     it.flying.remove(chunk)
@@ -216,7 +216,7 @@ def test_a_thread_over_its_time_is_given_up_with_its_item():
     assert str(it.take().error) == "item 2 = 2 took longer than timeout=1.0 seconds"
 
 
-def test_counts_what_is_done():
+def test_the_state_counts_done_items():
     it = state(return_exceptions=True)
     chunks = [sent(it) for _ in range(2)]
     came(it, chunks[0])

@@ -19,12 +19,12 @@ from systems import LINUX, needs_posix
 
 
 class TestUnread:
-    def test_dropped_before_the_first_next_warns(self, workers):
+    def test_results_dropped_before_the_first_next_warn(self, workers):
         results = workers.map(lambda item: time.sleep(0.01), range(1000))
         with pytest.warns(RuntimeWarning, match=r"never read.*use list\(\.\.\.\)"):
             del results
 
-    def test_all_done_by_then_does_not(self, workers, tmp_path):
+    def test_dropped_results_do_not_warn_when_all_items_have_run(self, workers, tmp_path):
         results = workers.map(lambda item: (tmp_path / str(item)).touch(), range(2), chunksize=1)
         while len(list(tmp_path.iterdir())) < 2:
             time.sleep(0.005)
@@ -35,7 +35,7 @@ class TestUnread:
             gc.collect()
 
     @pytest.mark.parametrize("stop", ["close", "next", "empty"])
-    def test_on_purpose_does_not(self, workers, stop):
+    def test_closing_unread_results_does_not_warn(self, workers, stop):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             results = workers.map(abs, [] if stop == "empty" else range(1000))
@@ -47,7 +47,7 @@ class TestUnread:
             gc.collect()
 
 
-def test_what_has_not_begun_does_not_run(workers, tmp_path):
+def test_items_that_have_not_begun_do_not_run_after_a_drop(workers, tmp_path):
     def work(item):
         (tmp_path / str(item)).touch()
         time.sleep(0.3)
@@ -159,7 +159,7 @@ def test_an_interrupt_stops_the_map_at_once(start, wait_until, backend, func, wh
     assert program.process.returncode == 0
 
 
-def test_an_interrupt_at_a_prompt(wait_until):
+def test_an_interrupt_at_a_prompt_stops_the_map(wait_until):
     pexpect = pytest.importorskip("pexpect")
     session = pexpect.spawn(
         sys.executable, ["-i", "-c", "import time; from phylozoo_parallel import *"], timeout=60
@@ -236,7 +236,7 @@ def test_a_program_that_ends_leaves_no_worker(start, tmp_path, wait_until, func,
     wait_until(lambda: not alive(program.workers()), 50)
 
 
-def test_a_program_that_leaves_many_maps_behind_ends_without_a_word(start):
+def test_a_program_that_leaves_many_maps_unfinished_ends_quietly(start):
     code = """
     results = [executor.map(time.sleep, [600] * 50) for _ in range(6)]
     for each in results:
@@ -248,7 +248,7 @@ def test_a_program_that_leaves_many_maps_behind_ends_without_a_word(start):
 
 
 @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
-def test_a_program_whose_module_holds_a_map_ends_without_a_word(run_script, tmp_path, backend):
+def test_a_program_whose_module_holds_a_map_ends_quietly(run_script, tmp_path, backend):
     """Modules go in their order at the end: its own after some of ours."""
     (tmp_path / "holder.py").write_text("results = None")
     code = f"""
@@ -264,7 +264,7 @@ def test_a_program_whose_module_holds_a_map_ends_without_a_word(run_script, tmp_
 
 
 @needs_posix("signal that stops a process")
-def test_a_program_ends_that_has_workers_which_never_answer(run_script):
+def test_a_program_ends_although_its_workers_never_answer(run_script):
     """loky takes the one for which it waits off its list: nobody else found it there."""
     done = run_script("""
     import os, signal
@@ -279,7 +279,7 @@ def test_a_program_ends_that_has_workers_which_never_answer(run_script):
 
 
 @pytest.mark.parametrize("how", ["at its last line", "with an error"])
-def test_threads_do_not_hold_up_the_end_of_a_program(start, how):
+def test_worker_threads_do_not_delay_the_end_of_a_program(start, how):
     statement, status = ENDS[how]
     code = f"""
     results = executor.map(lambda item: time.sleep(item * 600), range(6))
@@ -305,7 +305,7 @@ class TestCloseInAnotherThread:
             time.sleep(0.01)
         return item
 
-    def test_ends_a_next_that_waits(self, workers, gate):
+    def test_close_ends_a_next_that_waits_in_another_thread(self, workers, gate):
         results = workers.map(partial(self.waits, gate), range(50), 1)
         assert next(results) == 0
         got = []
@@ -318,7 +318,7 @@ class TestCloseInAnotherThread:
         assert got == []
         assert list(results) == []
 
-    def test_ends_a_map_that_nobody_reads(self, workers, gate):
+    def test_close_ends_a_map_that_nobody_reads(self, workers, gate):
         results = workers.map(partial(self.waits, gate), range(50), 1)
         assert next(results) == 0
         closer = threading.Thread(target=results.close)
@@ -327,7 +327,7 @@ class TestCloseInAnotherThread:
         assert not closer.is_alive()
         assert list(results) == []
 
-    def test_leaves_the_workers_to_the_next_map(self, workers, gate):
+    def test_close_leaves_the_workers_to_the_next_map(self, workers, gate):
         results = workers.map(partial(self.waits, gate), range(50), 1)
         next(results)
         closer = threading.Thread(target=results.close)
@@ -336,7 +336,7 @@ class TestCloseInAnotherThread:
         open(gate, "w").close()
         assert list(workers.map(abs, range(20))) == list(range(20))
 
-    def test_may_come_from_many_threads_at_once(self, workers):
+    def test_many_threads_may_close_at_once(self, workers):
         for _ in range(20):
             results = workers.map(abs, range(100000))
             next(results)

@@ -45,19 +45,21 @@ class TestOneTaskAChunk:
     @pytest.mark.parametrize(
         ("items", "chunksize", "expected"), [(10, 1, 10), (10, 3, 4), (12, 3, 4), (10, 50, 1)]
     )
-    def test_map(self, tasks, processes, items, chunksize, expected):
+    def test_a_map_sends_one_task_for_each_chunk(
+        self, tasks, processes, items, chunksize, expected
+    ):
         assert list(processes.map(abs, range(items), chunksize)) == list(range(items))
         assert tasks() == expected
 
-    def test_starmap(self, tasks, processes):
+    def test_a_starmap_sends_one_task_for_each_chunk(self, tasks, processes):
         assert list(processes.starmap(pow, [(2, 3)] * 10, 4)) == [8] * 10
         assert tasks() == 3
 
-    def test_one_worker(self, tasks):
+    def test_a_map_on_one_worker_sends_one_task_for_each_chunk(self, tasks):
         assert list(MultiprocessingExecutor(1).map(abs, range(10), 5)) == list(range(10))
         assert tasks() == 2
 
-    def test_the_configs_chunksize(self, tasks):
+    def test_the_configs_chunksize_is_kept(self, tasks):
         executor = ParallelConfig("multiprocessing", n_jobs=2, chunksize=5).get_executor()
         assert list(executor.map(abs, range(20))) == list(range(20))
         assert tasks() == 4
@@ -67,14 +69,14 @@ class TestOneTaskAChunk:
         assert list(executor.map(abs, range(20), 10)) == list(range(20))
         assert tasks() == 2
 
-    def test_chosen_by_the_library(self, tasks, processes):
+    def test_chunks_chosen_by_the_library_are_few(self, tasks, processes):
         assert list(processes.map(abs, range(20_000))) == list(range(20_000))
         assert tasks() < 1000
 
 
 class TestOrder:
     @pytest.mark.parametrize("chunksize", [None, 1, 3])
-    def test_is_the_inputs_whoever_is_done_first(self, workers, chunksize):
+    def test_results_keep_the_order_of_the_input(self, workers, chunksize):
         naps = [0.06, 0.0, 0.03, 0.0, 0.02, 0.0, 0.0]
         results = workers.map(lambda nap: (time.sleep(nap), nap)[1], naps, chunksize)
         assert list(results) == naps
@@ -96,13 +98,13 @@ class TestStart:
 
 
 class TestInput:
-    def test_an_endless_one(self, executor):
+    def test_an_input_may_be_endless(self, executor):
         results = executor.map(lambda x: 2 * x, itertools.count())
         assert list(itertools.islice(results, 1000)) == list(range(0, 2000, 2))
         results = executor.starmap(max, zip(itertools.count(), itertools.repeat(5)))
         assert list(itertools.islice(results, 10)) == [5, 5, 5, 5, 5, 5, 6, 7, 8, 9]
 
-    def test_is_advanced_in_the_callers_thread_alone(self, executor):
+    def test_the_input_is_read_in_the_callers_thread_alone(self, executor):
         advanced = set()
 
         def items():
@@ -113,7 +115,7 @@ class TestInput:
         assert list(executor.map(abs, items(), 3)) == list(range(200))
         assert advanced == {threading.get_ident()}
 
-    def test_may_be_bound_to_the_callers_thread(self, executor):
+    def test_the_input_may_be_bound_to_the_callers_thread(self, executor):
         with sqlite3.connect(":memory:") as database:
             database.execute("create table numbers (n integer)")
             database.executemany("insert into numbers values (?)", [(n,) for n in range(300)])
@@ -122,7 +124,7 @@ class TestInput:
         database.close()
 
     @pytest.mark.parametrize("chunksize", [1, 5])
-    def test_is_read_to_a_bounded_look_ahead(self, workers, chunksize):
+    def test_the_input_is_read_to_a_bounded_look_ahead(self, workers, chunksize):
         source = itertools.count()
         results = workers.map(abs, source, chunksize)
         assert next(source) <= LOOK_AHEAD * chunksize
@@ -132,7 +134,7 @@ class TestInput:
         ("seconds", "chunksize", "least", "most"),
         [(0, None, 5, 8), (0, 1, 4, 4), (0.05, None, 4, 4)],
     )
-    def test_is_read_further_ahead_where_chunks_are_short(
+    def test_the_input_is_read_further_ahead_when_chunks_are_short(
         self, workers, seconds, chunksize, least, most, tmp_path, wait_until
     ):
         """Unless the size of chunks was asked for; here it is 1 because the results are large."""
@@ -149,7 +151,7 @@ class TestInput:
         free.touch()  # before anything fails: the workers wait for it
         assert least <= ahead <= most
 
-    def test_whose_items_are_suddenly_long_in_coming_is_not_collected(self, workers):
+    def test_an_input_that_becomes_slow_is_not_collected_first(self, workers):
         """Though all that was measured tells that they are quickly read and quickly done."""
         read = []
 
@@ -165,7 +167,7 @@ class TestInput:
                 break
         assert len(read) < 120_350
 
-    def test_stays_where_it_is_while_nobody_reads(self, workers):
+    def test_the_input_is_not_read_while_nobody_reads_results(self, workers):
         read = []
         results = workers.map(abs, (read.append(i) or i for i in itertools.count()))
         next(results)
@@ -173,7 +175,7 @@ class TestInput:
         time.sleep(0.3)
         assert len(read) == before
 
-    def test_a_sequential_one_is_read_item_by_item(self, sequential):
+    def test_a_sequential_input_is_read_item_by_item(self, sequential):
         source = itertools.count()
         results = sequential.map(abs, source)
         next(results)
@@ -182,7 +184,7 @@ class TestInput:
     @pytest.mark.parametrize("chunksize", [None, 1, 2, 5, 6, 100])
     @pytest.mark.parametrize("method", ["map", "starmap"])
     @pytest.mark.parametrize("good", [0, 1, 5, 30])
-    def test_its_exception_comes_at_its_place(self, executor, chunksize, method, good):
+    def test_an_exception_of_the_input_comes_at_its_place(self, executor, chunksize, method, good):
         def items():
             yield from ((i,) for i in range(good))
             raise KeyError("no more", good)
@@ -195,7 +197,7 @@ class TestInput:
         assert caught.value.args == ("no more", good)
         assert list(results) == []
 
-    def test_an_item_before_its_exception_fails_first(self, executor):
+    def test_an_item_that_fails_before_the_inputs_exception_comes_first(self, executor):
         def items():
             yield from [1, 0, 2]
             raise KeyError
@@ -237,7 +239,7 @@ class TestFlow:
 
         assert list(workers.map(first_waits, items(), chunksize)) == list(range(60))
 
-    def test_what_piles_up_behind_a_slow_item_is_bounded(self, workers):
+    def test_results_that_wait_behind_a_slow_item_are_bounded(self, workers):
         """To 64 MB of results."""
         source = itertools.count()
 
@@ -315,7 +317,7 @@ def test_stop_iteration_becomes_a_runtime_error(executor, method):
     assert isinstance(caught.value.__cause__, StopIteration)
 
 
-def test_stop_iteration_among_many_quick_items(workers):
+def test_stop_iteration_among_many_quick_items_becomes_a_runtime_error(workers):
     """Which run in C, where it would end them without a word."""
     items = [[i] for i in range(5000)]
     items[4000] = []

@@ -39,7 +39,7 @@ def cause(executor, func):
 
 
 @pytest.mark.core
-def test_a_script(run_script, tmp_path):
+def test_a_traceback_shows_the_lines_of_a_script(run_script, tmp_path):
     """There ``inspect.getsource`` works, too."""
     told = run_script(PROGRAM).stdout
     line = PROGRAM.splitlines().index("    return 1 / half") + 1
@@ -49,7 +49,7 @@ def test_a_script(run_script, tmp_path):
 
 @pytest.mark.core
 @pytest.mark.parametrize("group", [False, True])
-def test_a_notebook(processes, group):
+def test_a_traceback_shows_the_lines_of_a_notebook(processes, group):
     """Its cells are no files: their lines are in the caller's ``linecache``."""
     if group and sys.version_info < (3, 11):
         pytest.skip("groups came with Python 3.11")
@@ -76,7 +76,9 @@ def test_a_notebook(processes, group):
 
 
 @pytest.mark.core
-def test_a_module_registered_by_value(processes, tmp_path, monkeypatch):
+def test_a_traceback_shows_the_lines_of_a_module_registered_by_value(
+    processes, tmp_path, monkeypatch
+):
     (tmp_path / "my_by_value.py").write_text(FAILS)
     monkeypatch.syspath_prepend(tmp_path)
     import my_by_value
@@ -90,7 +92,7 @@ def test_a_module_registered_by_value(processes, tmp_path, monkeypatch):
     assert f'File "{file}", line 3, in divide\n    return 1 / half\n' in told
 
 
-def test_a_prompt(tmp_path):
+def test_a_traceback_shows_the_lines_typed_at_a_prompt(tmp_path):
     """Python's own prompt keeps the lines from 3.13 on; the file's name and line are there."""
     pexpect = pytest.importorskip("pexpect")
     told = tmp_path / "told"
@@ -122,7 +124,7 @@ def test_a_prompt(tmp_path):
 
 
 @pytest.mark.core
-def test_a_prompt_that_reads_a_pipe():
+def test_a_traceback_works_at_a_prompt_that_reads_a_pipe():
     typed = (
         textwrap.dedent(PROGRAM).replace("half\n", "half\n\n").replace("divide)\n", "divide)\n\n")
     )
@@ -141,7 +143,7 @@ def test_a_prompt_that_reads_a_pipe():
 
 
 @pytest.mark.core
-def test_a_module_that_only_this_program_has(processes, tmp_path):
+def test_a_traceback_shows_the_lines_of_a_module_that_only_the_caller_has(processes, tmp_path):
     """Loaded from a path, or by pytest's importlib mode: the error names the way out."""
     (tmp_path / "from_a_path.py").write_text("def f(item): return item\nclass Item: pass\n")
     spec = importlib.util.spec_from_file_location("from_a_path", tmp_path / "from_a_path.py")

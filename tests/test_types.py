@@ -101,14 +101,14 @@ def pyright(home: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("check", [mypy, pyright])
-def test_what_users_write_passes(check, written):
+def test_code_that_users_write_passes_type_checkers(check, written):
     pytest.importorskip("mypy" if check is mypy else "basedpyright")
     pytest.importorskip("numpy")
     found = check(written)
     assert not found, "\n".join(found)
 
 
-def test_what_is_tolerated_is_still_there():
+def test_known_limits_of_type_checkers_still_exist():
     text = "\n".join(text for _, text in scripts())
     assert [known for known in TOLERATED if known not in text] == []
 

@@ -8,7 +8,7 @@ import pytest
 from phylozoo_parallel import MultiprocessingExecutor, PhyloZooTypeError
 
 
-def test_starts_workers_that_import_modules(run_script):
+def test_warm_up_starts_workers_that_import_modules(run_script):
     out = run_script(
         """
         import sys, time
@@ -34,33 +34,33 @@ def test_starts_workers_that_import_modules(run_script):
     assert out.stdout.strip() == str([True, True, False] * 4)
 
 
-def test_a_map_may_follow_at_once(executor):
+def test_a_map_may_follow_warm_up_at_once(executor):
     executor.warm_up("wave")
     assert list(executor.map(abs, range(-20, 0))) == list(range(20, 0, -1))
 
 
 @pytest.mark.parametrize("backend", ["sequential", "threads"])
-def test_imports_here_where_no_other_process_does(backend, request, monkeypatch):
+def test_warm_up_imports_in_the_caller_without_worker_processes(backend, request, monkeypatch):
     monkeypatch.delitem(sys.modules, "wave", raising=False)
     request.getfixturevalue(backend).warm_up("wave", sys)
     assert "wave" in sys.modules
 
 
-def test_a_module_that_fails_to_be_imported_harms_nothing(processes, tmp_path, monkeypatch):
+def test_a_module_that_cannot_be_imported_does_no_harm(processes, tmp_path, monkeypatch):
     (tmp_path / "fails_once_imported.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(str(tmp_path))
     processes.warm_up("fails_once_imported")
     assert list(processes.map(abs, [-1, -2])) == [1, 2]
 
 
-def test_says_what_is_no_module(executor):
+def test_warm_up_refuses_what_is_no_module(executor):
     with pytest.raises(ModuleNotFoundError, match="no module 'nosuchmodule' to warm up"):
         executor.warm_up("nosuchmodule")
     with pytest.raises(PhyloZooTypeError, match="a module or its name"):
         executor.warm_up(3)
 
 
-def test_inside_a_worker(processes):
+def test_warm_up_inside_a_worker_imports_there(processes):
     def nested(item):
         MultiprocessingExecutor(2).warm_up(types, "wave")
         return item

@@ -55,26 +55,26 @@ def told(caplog):
 
 
 class TestRecords:
-    def test_reach_the_callers_handlers(self, executor, told):
+    def test_records_reach_the_callers_handlers(self, executor, told):
         assert list(executor.map(tell, range(20))) == list(range(20))
         assert sorted(told(), key=lambda text: int(text.split()[1])) == [
             f"item {item}" for item in range(20)
         ]
 
-    def test_say_which_process_they_are_from(self, processes, told, caplog):
+    def test_records_name_their_worker_process(self, processes, told, caplog):
         list(processes.map(tell, range(4), 1))
         for record in caplog.records:
             assert re.fullmatch(r"LokyProcess-\d+(:\d+)*", record.processName)
             assert record.process != os.getpid()
             assert (record.funcName, record.filename) == ("tell", os.path.basename(__file__))
 
-    def test_are_there_with_the_results(self, executor, told):
+    def test_records_arrive_before_the_results_are_handed_out(self, executor, told):
         results = executor.map(tell, range(3), 1)
         for item in range(3):
             assert next(results) == item
             assert f"item {item}" in told()
 
-    def test_of_one_item_are_in_order(self, executor, told):
+    def test_records_of_one_item_are_in_order(self, executor, told):
         def count(item):
             for step in range(10):
                 log.info("%d %d", item, step)
@@ -84,7 +84,7 @@ class TestRecords:
             mine = [it.split()[1] for it in told() if it.startswith(f"{item} ")]
             assert mine == [str(step) for step in range(10)]
 
-    def test_of_an_item_that_fails_after_them(self, executor, told):
+    def test_records_of_a_failed_item_arrive(self, executor, told):
         def fail(item):
             log.info("before")
             raise KeyError(item)
@@ -93,7 +93,7 @@ class TestRecords:
             list(executor.map(fail, [1]))
         assert told() == ["before"]
 
-    def test_of_results_that_cannot_be_pickled(self, processes, told):
+    def test_records_arrive_when_results_cannot_be_pickled(self, processes, told):
         def fail(item):
             log.info("before")
             return threading.Lock()
@@ -102,7 +102,7 @@ class TestRecords:
             list(processes.map(fail, [1]))
         assert "before" in told()
 
-    def test_with_what_cannot_be_pickled(self, executor, told, caplog):
+    def test_records_with_unpicklable_attributes_arrive_as_text(self, executor, told, caplog):
         lock = "threading.Lock()"
 
         def odd(item):
@@ -116,7 +116,7 @@ class TestRecords:
             for text, it in zip(told(), caplog.records, strict=True)
         )
 
-    def test_that_cannot_be_unpickled_are_missed_with_a_word(self, processes, caplog):
+    def test_records_that_cannot_be_unpickled_are_reported(self, processes, caplog):
         caplog.set_level(logging.INFO)
         trap = Trap(os.getpid())
         results = processes.map(lambda item: log.info("odd", extra={"trap": trap}), [1, 2])
@@ -125,13 +125,13 @@ class TestRecords:
         assert texts
         assert all("ValueError: not here" in text for text in texts)
 
-    def test_with_a_traceback(self, executor, told, caplog):
+    def test_records_with_a_traceback_carry_its_text(self, executor, told, caplog):
         list(executor.map(catch, [0]))
         assert "ZeroDivisionError" in caplog.text
         assert "1 // item" in caplog.text
         assert told() == ["caught"]
 
-    def test_whose_arguments_do_not_fit(self, processes, told, capfd):
+    def test_records_whose_arguments_do_not_fit_are_reported(self, processes, told, capfd):
         def wrong(item):
             log.info("%d", "text")
             log.info("right")
@@ -140,7 +140,7 @@ class TestRecords:
         assert list(processes.map(wrong, [1])) == [1]
         assert told() == ["right"]
 
-    def test_of_threads_of_an_item(self, processes, told):
+    def test_records_of_threads_that_an_item_starts_arrive(self, processes, told):
         def threaded(item):
             thread = threading.Thread(target=log.info, args=("from a thread",))
             thread.start()
@@ -149,7 +149,7 @@ class TestRecords:
         list(processes.map(threaded, [1]))
         assert told() == ["from a thread"]
 
-    def test_of_maps_inside_workers(self, processes, told):
+    def test_records_of_maps_inside_workers_arrive(self, processes, told):
         def inner(item):
             return list(MultiprocessingExecutor(2).map(tell, [item]))
 
@@ -158,7 +158,7 @@ class TestRecords:
 
 
 class TestLevels:
-    def test_of_a_logger(self, executor, caplog):
+    def test_a_loggers_level_holds_in_workers(self, executor, caplog):
         caplog.set_level(logging.ERROR)
         caplog.set_level(logging.DEBUG, "tests.workers")
         list(executor.map(tell, [1]))
@@ -167,19 +167,19 @@ class TestLevels:
             "DEBUG",
         ]
 
-    def test_of_a_parent(self, executor, caplog):
+    def test_a_parent_loggers_level_holds_in_workers(self, executor, caplog):
         caplog.set_level(logging.ERROR)
         caplog.set_level(logging.INFO, "tests")
         list(executor.map(tell, [1]))
         assert [it.getMessage() for it in caplog.records if it.name == log.name] == ["item 1"]
 
-    def test_ask_before_they_work(self, executor, caplog):
+    def test_isenabledfor_answers_as_in_the_caller(self, executor, caplog):
         caplog.set_level(logging.INFO)
         ask = [logging.DEBUG, logging.INFO]
         found = list(executor.map(log.isEnabledFor, ask))
         assert found == [False, True]
 
-    def test_disabled(self, executor, told):
+    def test_logging_disable_holds_in_workers(self, executor, told):
         logging.disable(logging.INFO)
         try:
             list(executor.map(tell, [1]))
@@ -189,13 +189,13 @@ class TestLevels:
         list(executor.map(tell, [1]))
         assert told() == ["item 1"]
 
-    def test_named_by_the_caller(self, executor, caplog):
+    def test_level_names_of_the_caller_are_kept(self, executor, caplog):
         logging.addLevelName(25, "NOTICE")
         caplog.set_level(logging.INFO)
         list(executor.map(lambda _: log.log(25, "notice"), [1]))
         assert [it.levelname for it in caplog.records if it.name == log.name] == ["NOTICE"]
 
-    def test_are_not_met_by_others(self, processes, caplog):
+    def test_levels_do_not_reach_other_tasks_of_the_workers(self, processes, caplog):
         import joblib
 
         caplog.set_level(logging.DEBUG)
@@ -212,7 +212,7 @@ class TestLevels:
 
 
 class TestHandlers:
-    def test_of_a_logger_that_does_not_propagate(self, executor, caplog):
+    def test_handlers_of_a_logger_that_does_not_propagate_get_its_records(self, executor, caplog):
         heard = []
 
         class Own(logging.Handler):
@@ -232,7 +232,7 @@ class TestHandlers:
         assert heard == ["apart"] * 2
         assert caplog.records == []
 
-    def test_have_their_own_levels_and_filters(self, executor, caplog):
+    def test_handlers_apply_their_own_levels_and_filters(self, executor, caplog):
         caplog.set_level(logging.INFO)
 
         def odd(record):
@@ -246,7 +246,7 @@ class TestHandlers:
         texts = [it.getMessage() for it in caplog.records if it.name == log.name]
         assert sorted(texts) == ["item 1", "item 3"]
 
-    def test_filters_of_loggers(self, executor, caplog):
+    def test_filters_of_loggers_apply(self, executor, caplog):
         caplog.set_level(logging.INFO)
 
         def mark(record):
@@ -262,7 +262,7 @@ class TestHandlers:
         assert sorted(it.getMessage() for it in found) == ["item 0", "item 2"]
         assert {it.mark for it in found} == {"of the caller"}
 
-    def test_of_a_script(self, run_script):
+    def test_handlers_of_a_script_get_the_records(self, run_script):
         done = run_script(
             """
             import logging
@@ -285,7 +285,7 @@ class TestHandlers:
             f"INFO LokyProcess-N working on {item}" for item in range(3)
         ]
 
-    def test_without_any(self, run_script):
+    def test_records_without_any_handler_are_shown_as_in_the_caller(self, run_script):
         """Python's last resort shows warnings on the caller's standard error."""
         done = run_script(
             """
@@ -302,7 +302,7 @@ class TestHandlers:
         )
         assert done.stdout == "careful\n"
 
-    def test_that_a_module_has_in_both_write_once(self, run_script, tmp_path):
+    def test_a_handler_that_a_module_adds_in_both_processes_writes_once(self, run_script, tmp_path):
         (tmp_path / "noisy.py").write_text(
             "import logging\n"
             "log = logging.getLogger('noisy')\n"
@@ -326,7 +326,7 @@ class TestHandlers:
         assert sorted(done.stderr.splitlines()) == expected
         assert sorted((tmp_path / "noisy.log").read_text().splitlines()) == expected
 
-    def test_of_a_worker_alone_are_heard_too(self, run_script, tmp_path):
+    def test_a_handler_that_only_the_worker_has_gets_the_records_too(self, run_script, tmp_path):
         """Of an initializer, say, that has each worker write a file."""
         done = run_script(
             """
@@ -354,7 +354,7 @@ class TestHandlers:
         texts = [path.read_text() for path in tmp_path.glob("*.log")]
         assert sorted("".join(texts).splitlines()) == expected
 
-    def test_of_warnings(self, run_script):
+    def test_captured_warnings_reach_the_handlers(self, run_script):
         done = run_script(
             """
             import logging, warnings
@@ -375,7 +375,7 @@ class TestHandlers:
         assert done.stderr.count("odd") == 1 + done.stderr.count('warnings.warn("odd")')
 
 
-def test_records_of_a_worker_that_was_not_asked(processes, caplog):
+def test_records_of_other_tasks_stay_in_the_worker(processes, caplog):
     """A task of the user's own Parallel, between two maps, has nothing to do with them."""
     import joblib
 

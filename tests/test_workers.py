@@ -36,32 +36,32 @@ def meet(directory, name, count):
 
 class TestOneWorkerIsStillAWorker:
     @pytest.mark.parametrize("chunksize", [None, 1, 3])
-    def test_process(self, chunksize, pool_pids):
+    def test_one_worker_process_runs_the_items(self, chunksize, pool_pids):
         pids = {pid for pid, _ in MultiprocessingExecutor(1).map(where, range(20), chunksize)}
         assert os.getpid() not in pids
         assert pids <= pool_pids()
 
     @pytest.mark.parametrize("chunksize", [None, 1, 3])
-    def test_thread(self, chunksize):
+    def test_one_worker_thread_runs_the_items(self, chunksize):
         seen = set(ThreadingExecutor(1).map(where, range(20), chunksize))
         assert {pid for pid, _ in seen} == {os.getpid()}
         assert threading.get_ident() not in {thread for _, thread in seen}
 
-    def test_sequential_runs_in_place(self, sequential):
+    def test_sequential_maps_run_in_the_caller(self, sequential):
         assert set(sequential.map(where, range(5))) == {where()}
 
 
 class TestHowManyAtOnce:
     @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
     @pytest.mark.parametrize("n_jobs", [2, 3])
-    def test_as_many_items_as_workers(self, backend, n_jobs, tmp_path):
+    def test_as_many_items_run_at_once_as_there_are_workers(self, backend, n_jobs, tmp_path):
         executor = ParallelConfig(backend, n_jobs=n_jobs).get_executor()
         results = executor.map(lambda i: meet(tmp_path, i, n_jobs), range(n_jobs))
         assert list(results) == list(range(n_jobs))
 
     @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
     @pytest.mark.parametrize("n_jobs", [1, 2])
-    def test_and_no_more(self, backend, n_jobs, tmp_path):
+    def test_no_more_items_run_at_once_than_there_are_workers(self, backend, n_jobs, tmp_path):
         def crowd(i):
             mine = tmp_path / str(i)
             mine.touch()
@@ -81,7 +81,7 @@ class TestPlace:
     def _warm(self, workers):
         list(workers.map(abs, range(4)))
 
-    def test_working_directory(self, workers, tmp_path, monkeypatch):
+    def test_the_working_directory_reaches_the_workers(self, workers, tmp_path, monkeypatch):
         home = os.getcwd()
         monkeypatch.chdir(tmp_path)
         (tmp_path / "note").write_text("here")
@@ -90,7 +90,7 @@ class TestPlace:
         monkeypatch.chdir(home)
         assert set(workers.map(lambda _: os.getcwd(), range(50), 1)) == {home}
 
-    def test_import_path(self, workers, tmp_path, monkeypatch):
+    def test_sys_path_reaches_the_workers(self, workers, tmp_path, monkeypatch):
         name = f"fresh_{os.getpid()}_{type(workers).__name__}"
         (tmp_path / f"{name}.py").write_text("def answer(x):\n    return x, 42\n")
         monkeypatch.syspath_prepend(tmp_path)
@@ -102,7 +102,7 @@ class TestPlace:
             (2, 42),
         ]
 
-    def test_changes_between_two_maps_in_flight(self, processes, tmp_path, monkeypatch):
+    def test_directory_and_path_are_those_of_each_map(self, processes, tmp_path, monkeypatch):
         places = [tmp_path / "a", tmp_path / "b"]
         maps = []
         for place in places:
@@ -111,7 +111,7 @@ class TestPlace:
             maps.append(processes.map(lambda _: os.getcwd(), range(20), 1))
         assert [set(results) for results in maps] == [{str(place)} for place in places]
 
-    def test_a_directory_that_is_gone(self, workers, tmp_path, monkeypatch):
+    def test_a_directory_that_is_gone_does_no_harm(self, workers, tmp_path, monkeypatch):
         gone = tmp_path / "gone"
         gone.mkdir()
         with monkeypatch.context() as patch:
@@ -172,7 +172,7 @@ class TestNesting:
         "backend",
         ["loky", "threading", pytest.param("multiprocessing", marks=no_guard), "sequential"],
     )
-    def test_inside_the_users_own_joblib(self, run_script, backend):
+    def test_a_map_inside_the_users_own_parallel_runs_in_place(self, run_script, backend):
         code = """
             import os, sys
             from joblib import Parallel, delayed
@@ -194,7 +194,7 @@ class TestNesting:
         assert (done.stdout, done.stderr) == ("done\n", "")
 
     @pytest.mark.parametrize("method", ["fork", "spawn"])
-    def test_inside_a_pool_of_multiprocessing(self, run_script, method):
+    def test_a_map_inside_a_pool_of_multiprocessing_runs_in_place(self, run_script, method):
         code = """
             import multiprocessing, sys
             from phylozoo_parallel import ParallelConfig
@@ -215,7 +215,7 @@ class TestNesting:
         assert (done.stdout, done.stderr) == ("done\n", "")
 
     @pytest.mark.parametrize("method", ["fork", "spawn"])
-    def test_inside_a_process_of_multiprocessing(self, run_script, method):
+    def test_a_map_inside_a_process_of_multiprocessing_has_workers(self, run_script, method):
         """Not a daemon: it may have workers of its own, and ends with them."""
         code = """
             import multiprocessing, sys, time
@@ -240,7 +240,7 @@ class TestNesting:
             """
         run_script(code, method)
 
-    def test_inside_a_thread_of_the_users_own(self, processes):
+    def test_a_map_inside_a_thread_of_the_user_has_workers(self, processes):
         """Which is no worker: its map gets the worker processes."""
         results = []
         thread = threading.Thread(target=lambda: results.extend(processes.map(where, range(9))))
@@ -251,7 +251,7 @@ class TestNesting:
 
 
 class TestFreshCode:
-    def test_functions_of_the_same_name(self, processes):
+    def test_functions_of_the_same_name_are_told_apart(self, processes):
         for version in range(3):
 
             def answer(x, version=version):
@@ -259,12 +259,12 @@ class TestFreshCode:
 
             assert list(processes.map(answer, range(4))) == [(version, x) for x in range(4)]
 
-    def test_maps_that_take_turns(self, processes):
+    def test_maps_that_take_turns_use_their_own_functions(self, processes):
         maps = [processes.map(lambda x, n=n: (n, x), itertools.count(), 2) for n in range(8)]
         for x in range(20):
             assert [next(results) for results in maps] == [(n, x) for n in range(8)]
 
-    def test_redefined_in_main(self, run_script):
+    def test_a_function_redefined_in_main_counts_at_the_next_map(self, run_script):
         done = run_script(
             """
             from phylozoo_parallel import ParallelConfig
@@ -299,7 +299,7 @@ class TestFreshCode:
             "[0, -1, -2]",
         ]
 
-    def test_an_object_that_changed_between_two_maps(self, processes):
+    def test_an_object_changed_between_two_maps_is_sent_anew(self, processes):
         class Model:
             rate = 1
 
@@ -324,7 +324,7 @@ class TestOnePool:
     """Our process maps and the user's own ``joblib.Parallel`` share their workers."""
 
     @pytest.mark.parametrize("order", [*itertools.product([ours, theirs], repeat=3)])
-    def test_in_any_order(self, order, pool_pids):
+    def test_the_users_parallel_shares_our_workers_in_any_order(self, order, pool_pids):
         assert len(order[0]() | order[0]()) <= 2
         before = pool_pids()
         assert len(before) == 2
@@ -333,7 +333,7 @@ class TestOnePool:
             assert pool_pids() == before
 
     @pytest.mark.parametrize("order", [(ours, theirs), (theirs, ours)], ids=["ours", "theirs"])
-    def test_from_nothing(self, run_script, order):
+    def test_maps_and_the_users_parallel_may_start_the_workers(self, run_script, order):
         """With warnings as errors, in a program of its own."""
         names = [run.__name__ for run in order]
         done = run_script(
@@ -359,12 +359,12 @@ class TestOnePool:
         )
         assert done.stderr == ""
 
-    def test_with_another_worker_count_in_between(self, pool_pids):
+    def test_maps_and_the_users_parallel_resize_the_pool(self, pool_pids):
         for n_jobs in 2, 3, 2:
             assert os.getpid() not in ours(n_jobs) | theirs(n_jobs)
             assert len(pool_pids()) == n_jobs
 
-    def test_while_a_map_is_alive(self, processes, pool_pids):
+    def test_the_users_parallel_runs_while_a_map_is_alive(self, processes, pool_pids):
         results = processes.map(abs, itertools.count(), 2)
         next(results)
         before = pool_pids()
@@ -373,7 +373,7 @@ class TestOnePool:
             assert next(results) == i
         assert pool_pids() == before
 
-    def test_while_a_generator_of_joblib_is_alive(self, processes):
+    def test_a_map_runs_while_a_generator_of_joblib_is_alive(self, processes):
         generator = joblib.Parallel(2, return_as="generator")(
             joblib.delayed(math.sqrt)(i * i) for i in range(200)
         )
@@ -382,7 +382,7 @@ class TestOnePool:
             assert list(processes.map(abs, [i])) == [i]
         assert list(generator) == list(range(100, 200))
 
-    def test_with_large_arrays(self, processes):
+    def test_the_users_parallel_takes_large_arrays_beside_maps(self, processes):
         """Which joblib passes as memory maps, in a folder of its own."""
         numpy = pytest.importorskip("numpy")
         arrays = [numpy.full(300_000, i, dtype=float) for i in range(3)]
@@ -396,7 +396,7 @@ class TestOnePool:
 
 @needs_posix("signals to block")
 @worker_settings
-def test_workers_that_start_again_are_deaf_to_interrupts(run_script):
+def test_workers_that_start_again_ignore_interrupts(run_script):
     """They end after a while without work, and the next map starts new ones."""
     run_script(
         """

@@ -1,7 +1,7 @@
 """PhyloZoo's documented parallel interface, running on joblib.
 
-Importing this package imports neither joblib nor NumPy nor PhyloZoo; the first parallel
-map does what it needs.
+Importing this package imports neither joblib nor NumPy nor PhyloZoo; the first parallel map
+imports what it needs.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -37,18 +37,18 @@ __all__ = [
     "progress",
 ]
 
-if not TYPE_CHECKING:  # checkers would take any name for one of ours
+if not TYPE_CHECKING:  # type checkers would believe that every name exists here
 
     def __getattr__(name: str) -> Any:
-        if name == "__version__":  # importlib.metadata loads slowly
+        if name == "__version__":  # importlib.metadata is slow to import
             from importlib.metadata import version
 
             return version("phylozoo-parallel")
-        if name == "WorkerLostError":  # loads slowly
+        if name == "WorkerLostError":  # its base class is slow to import
             from phylozoo_parallel.lost import WorkerLostError
 
             return WorkerLostError
-        if name == "profile":  # hardly ever used
+        if name == "profile":  # rarely used
             from phylozoo_parallel.profiles import profile
 
             return profile

@@ -1,8 +1,8 @@
 """
 Report on this environment: versions, cores, threads, joblib, whose phylozoo.utils.parallel.
 
-Exit status: 0 if phylozoo.utils.parallel is ours, 1 if it is PhyloZoo's own module, 2 if it
-cannot be imported or is neither.
+Exit status: 0 if phylozoo.utils.parallel is this library's, 1 if it is PhyloZoo's own module, 2 if
+it cannot be imported or is neither.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 STATUS = {"ours": 0, "PhyloZoo's": 1, "broken": 2}
 DISTRIBUTIONS = ("phylozoo-parallel", "joblib", "loky", "cloudpickle", "numpy", "phylozoo")
 
-# Runs in a fresh interpreter: what is imported here already says nothing about the next program.
+# Both run in a fresh interpreter, because what this one has imported may hide what a new one finds.
 PROBE = """
 import importlib.util, json
 found = {}
@@ -57,7 +57,7 @@ def versions() -> dict[str, str | None]:
 
 
 def cores() -> dict[str, Any]:
-    """Return the number of cores that -1 stands for, why, and what may limit it."""
+    """Return the number of cores that ``n_jobs=-1`` means, why, and what may limit it."""
     limits: dict[str, int | None] = {"logical cores": os.cpu_count() or 1}
     affinity = getattr(os, "sched_getaffinity", None)
     limits["CPU affinity"] = len(affinity(0)) if affinity else None
@@ -69,22 +69,22 @@ def cores() -> dict[str, Any]:
         limits["LOKY_MAX_CPU_COUNT"] = max(int(wanted), 1) if wanted else None
     except (ImportError, ValueError) as error:
         return {"available": None, "why": f"could not be counted: {error}", "limits": limits}
-    # Of all that loky counts with, the quota is what no function tells.
-    why = [name for name, limit in limits.items() if limit == available]
-    limits["container quota"] = None if why else available
-    told = "nothing limits them" if "logical cores" in why else " and ".join(why)
-    return {"available": available, "why": told or "container quota", "limits": limits}
+    # No function returns the container's quota. It is what limits, if nothing else explains it.
+    equal = [name for name, limit in limits.items() if limit == available]
+    limits["container quota"] = None if equal else available
+    why = "nothing limits them" if "logical cores" in equal else " and ".join(equal)
+    return {"available": available, "why": why or "container quota", "limits": limits}
 
 
 def threads(available: int) -> dict[str, Any]:
-    """Return how many threads joblib allows BLAS and OpenMP in a worker, and what overrides it."""
+    """Return how many threads BLAS and OpenMP may use in a worker, and what overrides that."""
     counts = {f"n_jobs={n}": available // n for n in (2, 4, 8, 16, 32, 64) if n < available}
     overrides = {name: value for name, value in os.environ.items() if name.endswith("_THREADS")}
     return {**counts, "n_jobs=-1": 1, **overrides}
 
 
 def insides() -> dict[str, Any]:
-    """Return whether maps run on joblib's open pools, or more slowly, and what it lacks then."""
+    """Return whether maps run on joblib's open pools, or else more slowly and why."""
     found = _in_a_fresh_interpreter(EXAMINE)
     if "error" in found:
         return {"maps": "cannot run", "missing": found["error"]}
@@ -93,7 +93,7 @@ def insides() -> dict[str, Any]:
 
 
 def _in_a_fresh_interpreter(code: str) -> dict[str, Any]:
-    """Return what a program prints as JSON, or the error that kept it from that."""
+    """Return what a program prints as JSON, or an entry "error" that says why it did not."""
     try:
         command = [sys.executable, "-c", code]
         run = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -106,7 +106,7 @@ def _in_a_fresh_interpreter(code: str) -> dict[str, Any]:
 
 
 def resolution() -> dict[str, Any]:
-    """Find out whose ``phylozoo.utils.parallel`` a fresh interpreter imports, why, the remedy."""
+    """Return whose ``phylozoo.utils.parallel`` a fresh interpreter imports, why, and a remedy."""
     found = _in_a_fresh_interpreter(PROBE)
     file: Any = found.get("file")
     phylozoo: Any = found.get("phylozoo")
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     Parameters
     ----------
     arguments : list of str or None
-        Of the command line; None takes the program's.
+        Arguments of the command line; None takes those of this program.
 
     Returns
     -------

@@ -22,30 +22,31 @@ class Chunk:
     losses: int = 0
     """How often a worker died while it ran these items."""
     away: float = 0.0
-    """Seconds from being sent to coming back, where the way itself takes time."""
+    """Seconds from sending the chunk to its outcome; 0 if the way takes no time worth counting."""
     handled: float = 0.0
-    """Seconds that the caller needed to submit it, and to settle what came of it."""
+    """Seconds that the caller needed to submit the chunk and to handle its outcome."""
     packing: float = 0.0
-    """Seconds that the caller needed to pack its items and to unpack its results."""
+    """Seconds that the caller needed to pack the items, and to unpack the results."""
     late: bool = False
     """Whether its worker was ended because an item took too long."""
     progress: Progress | None = None
-    """How far a worker came with it, as far as it is known."""
+    """How far a worker has come with it, if that is known."""
     cell: int | None = None
-    """Where on the board its worker notes that."""
+    """The cell of the board in which its worker notes that."""
     nbytes: int = 0
-    """Of the packed items, later with their results."""
+    """Bytes of the packed items; later of the items and their results."""
     packed: Packed = None
+    """The packed items, or the name of the segment that holds them."""
     segment: Segment | None = None
-    """Where the items are, when `packed` names it."""
+    """The segment that holds the items, if they are in shared memory."""
     reply: Segment | None = None
-    """Where the worker may put results."""
+    """The segment into which the worker may write large results."""
     results: Any = None
     failures: Sequence[Failure] = ()
-    """Of items whose results are None."""
+    """The failures of items, whose results are None."""
 
     def close(self) -> None:
-        """Let go of shared memory: all that a chunk holds that comes back without results."""
+        """Release the shared memory that the chunk holds."""
         for segment in (self.segment, self.reply):
             if segment is not None:
                 segment.close()
@@ -57,4 +58,4 @@ class Chunk:
 
 
 class UnpicklableItem(Exception):
-    """The item at a position of a chunk cannot be pickled; `args` are that and the reason."""
+    """An item cannot be pickled; `args` are its position in the chunk and the reason."""

@@ -1,11 +1,12 @@
 """
-Who hears how a map runs: nobody, the log or a profile.
+Listeners are told how a map runs: one that does nothing, one for the log, or a profile.
 
 ::
 
     executor ──► make(func, kind) ──► Listener ◄── started, turn, sending, came … ── loop, outcomes
 
-What is told here is cheap to tell, some words a chunk; a profile alone has workers take times.
+The map calls a listener a few times for each chunk, which costs little. Only for a profile do
+workers take times.
 """
 
 from __future__ import annotations
@@ -22,57 +23,58 @@ Doing = Literal[
     "opening", "pickling", "reading", "sending", "waiting", "taking", "away", "computing"
 ]
 """
-What a map's caller does: opens workers, pickles the function, reads input, sends a chunk, waits
-for outcomes, takes in results, has left the map (it works with a result), or runs items itself.
+What the caller's thread does: it opens workers, pickles the function, reads input, sends a chunk,
+waits for outcomes, takes in results, is away (in the user's loop, with a result), or computes
+(runs items itself).
 """
 
 
 class Listener:
     """
-    Hears how one map runs, and makes nothing of it.
+    Is told how one map runs, and does nothing with it; the base class of those that do.
 
     Attributes
     ----------
     timed : bool
-        Whether workers take the times of chunks.
+        Whether workers shall take the times of chunks.
     """
 
     timed = False
 
     def started(self, engine: str, workers: int, function: int) -> None:
-        """Take which engine runs the map, on how many workers, and the function's pickled bytes."""
+        """Note the engine, its number of workers, and the bytes of the pickled function."""
 
     def turn(self, doing: Doing) -> None:
-        """Take what the caller begins to do."""
+        """Note what the caller begins to do."""
 
     def sending(self, chunk: Chunk) -> None:
-        """Take that a chunk is packed, and being sent."""
+        """Note that a chunk, packed by now, is being sent."""
 
     def arrived(self, chunk: Chunk) -> None:
-        """Take, in any thread, that a chunk is back."""
+        """Note that a chunk is back; called in any thread."""
 
     def came(self, chunk: Chunk, done: int, seconds: float, times: Times | None) -> None:
-        """Take what a worker returned of a chunk: the results of so many items."""
+        """Note that a chunk came back with the results of `done` items."""
 
     def failed(self, chunk: Chunk, how: str) -> None:
-        """Take that nothing comes of a chunk: it was "lost", ran too "late" or "failed"."""
+        """Note that a chunk has no results, and why: it is "lost", "late" or "failed"."""
 
     def ended(self) -> None:
-        """Take that the map ends."""
+        """Note that the map ends."""
 
     def in_place(
         self, func: Callable[..., Any], items: Iterator[Any]
     ) -> tuple[Callable[..., Any], Iterator[Any]]:
-        """Return what the caller runs itself, the sequential backend's function and items."""
+        """Return the function and the items that the caller runs itself, on sequential maps."""
         return func, items
 
     def short(self) -> str:
-        """Return what the log's line on the map says besides."""
+        """Return what to add to the map's line in the log."""
         return ""
 
 
 class Tally(Listener):
-    """Adds up what the log's line on a map says."""
+    """Adds up the times for the map's line in the log."""
 
     def __init__(self) -> None:
         self.began = self._since = perf_counter()
@@ -82,11 +84,11 @@ class Tally(Listener):
         self._spent: dict[Doing, float] = {}
 
     def started(self, engine: str, workers: int, function: int) -> None:
-        """Take on how many workers the map runs."""
+        """Note the number of workers."""
         self.workers = workers
 
     def turn(self, doing: Doing) -> None:
-        """Add up how long the caller did what it did until now."""
+        """Add up how long the caller did what it was doing until now."""
         now = perf_counter()
         self._spent[self._doing] = self._spent.get(self._doing, 0.0) + now - self._since
         self._doing, self._since = doing, now
@@ -96,11 +98,11 @@ class Tally(Listener):
         self.busy += seconds
 
     def ended(self) -> None:
-        """End what the caller does."""
+        """Add up how long the caller did the last thing."""
         self.turn(self._doing)
 
     def short(self) -> str:
-        """Return the speed-up reached, and what the caller did meanwhile."""
+        """Return the speed-up that was reached, and the shares of what the caller did."""
         wall = max(self._since - self.began, 1e-9)
         spent = ", ".join(f"{doing} {took / wall:.0%}" for doing, took in self._spent.items())
         reached = self.busy / wall
@@ -108,4 +110,4 @@ class Tally(Listener):
 
 
 make: Callable[[Callable[..., Any], str], Listener] = lambda func, kind: Listener()  # noqa: E731
-"""Returns the listener of a map that starts: its function, and its kind of workers if any."""
+"""Makes the listener of a map from its function and its kind of workers; a profile replaces it."""

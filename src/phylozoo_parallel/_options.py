@@ -1,4 +1,4 @@
-"""Arguments held against what is documented: the value to use, or an error that helps."""
+"""Checks of arguments: each returns the value to use, or raises an error that says what to do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from phylozoo_parallel import _progress
 from phylozoo_parallel.errors import PhyloZooValueError, wrong_type
 
 BACKEND = "PHYLOZOO_PARALLEL_BACKEND"
-"""Environment variable that has every map run sequentially, whatever its program says."""
+"""Environment variable that makes every map run sequentially, whatever the program asks for."""
 
 
 class Options(NamedTuple):
-    """How the items of a map run, checked; for more see :class:`ParallelConfig`."""
+    """How the items of a map run, checked; see :class:`ParallelConfig` for the first four."""
 
     chunksize: int | None
     retries: int
@@ -30,20 +30,20 @@ class Options(NamedTuple):
     star: bool = False
     """Whether items are tuples of arguments."""
     ordered: bool = True
-    """Whether results come in the order of the items, or as they are ready."""
+    """Whether results come in the order of the items; otherwise as they are ready."""
     return_exceptions: bool = False
-    """Whether the exception of a failed item stands in the place of its result."""
+    """Whether the exception of a failed item is returned in the place of its result."""
 
 
-USUAL = {"n_jobs": None, "chunksize": None, "retries": 1, "timeout": None, "progress": False}
-"""Of the arguments of executors; they show where they are something else."""
+DEFAULTS = {"n_jobs": None, "chunksize": None, "retries": 1, "timeout": None, "progress": False}
+"""Defaults of the executors' arguments; ``repr`` shows only other values."""
 
 
-def unusual(workers: int | None, chosen: Options) -> str:
-    """Return the arguments of an executor with these options, as they are written in a call."""
+def shown(workers: int | None, chosen: Options) -> str:
+    """Return the arguments that differ from their defaults, as they are written in a call."""
     given = {"n_jobs": workers, **chosen._asdict()}
-    shown = (f"{name}={given[name]!r}" for name, usual in USUAL.items() if given[name] != usual)
-    return ", ".join(shown)
+    names = [name for name, default in DEFAULTS.items() if given[name] != default]
+    return ", ".join(f"{name}={given[name]!r}" for name in names)
 
 
 def _integer(value: Any, name: str, wanted: str, least: int, also: int | None = None) -> int:
@@ -65,19 +65,19 @@ def worker_count(n_jobs: Any) -> int | None:
     Parameters
     ----------
     n_jobs : int, None
-        A positive integer (NumPy's count), -1 or None.
+        A positive integer (of NumPy, too), -1 or None.
 
     Returns
     -------
     int or None
-        The same as a plain ``int``, or None.
+        The number as a plain ``int``, or None.
 
     Raises
     ------
     PhyloZooTypeError
-        Not an integer; booleans, floats and strings are not.
+        It is not an integer; booleans, floats and strings are not.
     PhyloZooValueError
-        Below 1 and not -1.
+        It is below 1 and not -1.
     """
     wanted = "a positive integer, -1 (every available core) or None"
     return None if n_jobs is None else _integer(n_jobs, "n_jobs", wanted, 1, -1)
@@ -90,21 +90,22 @@ def chunk_size(chunksize: Any, call: bool = False) -> int | None:
     Parameters
     ----------
     chunksize : int, None
-        Items in a chunk: a positive integer (NumPy's count) or None.
+        Number of items in a chunk: a positive integer (of NumPy, too) or None.
     call : bool, optional
-        Whether it was given to a call, where the built-in ``map`` takes more iterables.
+        Whether it was an argument of ``map``: the built-in ``map`` takes a second iterable there,
+        and the error then says what to call instead.
 
     Returns
     -------
     int or None
-        The same as a plain ``int``, or None.
+        The number as a plain ``int``, or None.
 
     Raises
     ------
     PhyloZooTypeError
-        Not an integer.
+        It is not an integer.
     PhyloZooValueError
-        Below 1.
+        It is below 1.
     """
     if chunksize is None:
         return None
@@ -119,27 +120,27 @@ def chunk_size(chunksize: Any, call: bool = False) -> int | None:
 
 def options(chunksize: Any, retries: Any, timeout: Any, progress: Any) -> Options:
     """
-    Check how the items of a map run.
+    Check the options that an executor is made with.
 
     Parameters
     ----------
     chunksize : int, None
         See :func:`chunk_size`.
     retries : int
-        How often an item may run again because a worker died under it: 0 or more.
+        How often an item may run again after its worker died: 0 or more.
     timeout : float, int, None
-        Seconds that an item may run, above 0 (NumPy's numbers count); None for no limit.
+        Seconds that an item may run, above 0 (a number of NumPy, too); None for no limit.
     progress : bool, str
-        Whether to show a bar, or its description.
+        Whether to show a progress bar, or the bar's description.
 
     Raises
     ------
     ImportError
-        A bar is wanted, and tqdm is not installed.
+        `progress` is wanted and tqdm is not installed.
     PhyloZooTypeError
-        Not of these types.
+        An option has the wrong type.
     PhyloZooValueError
-        A negative number of retries, or a time that is not positive and finite.
+        `retries` is negative, or `timeout` is not positive and finite.
     """
     retries = _integer(retries, "retries", "an integer of 0 or more", 0)
     if timeout is not None:
@@ -154,12 +155,12 @@ def options(chunksize: Any, retries: Any, timeout: Any, progress: Any) -> Option
 
 def flag(value: Any, name: str) -> bool:
     """
-    Check a choice between two.
+    Check an argument that is True or False.
 
     Raises
     ------
     PhyloZooTypeError
-        Not a boolean.
+        It is not a boolean.
     """
     if not isinstance(value, bool):
         raise wrong_type(value, name, "True or False")
@@ -168,12 +169,12 @@ def flag(value: Any, name: str) -> bool:
 
 def sequential_wanted() -> bool:
     """
-    Tell whether the environment has every map run sequentially.
+    Return whether the environment variable makes every map run sequentially.
 
     Raises
     ------
     PhyloZooValueError
-        It names something else.
+        The variable names another backend.
     """
     wanted = os.environ.get(BACKEND, "").strip().lower()
     if wanted not in ("", "sequential"):
@@ -185,14 +186,14 @@ def sequential_wanted() -> bool:
 
 def module_names(modules: Iterable[Any]) -> list[str]:
     """
-    Return the names of modules, which are given by name or as they are.
+    Return the names of modules; each is given as a name or as the module itself.
 
     Raises
     ------
     PhyloZooTypeError
-        One is neither.
+        An argument is neither.
     ModuleNotFoundError
-        There is none of this name.
+        There is no module of a name.
     """
     names = []
     for module in modules:
@@ -207,7 +208,7 @@ def module_names(modules: Iterable[Any]) -> list[str]:
 
 def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:
     """
-    Check what a map is called with, before any item is read.
+    Check the function and the input of a map, before any item is read.
 
     Returns
     -------
@@ -217,7 +218,7 @@ def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:
     Raises
     ------
     PhyloZooTypeError
-        `func` cannot be called, or `iterable` cannot be iterated over.
+        `func` is not callable, or `iterable` is not iterable.
     """
     if not callable(func):
         advice = "; pass the function itself, without calling it"
@@ -230,7 +231,7 @@ def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:
 
 
 def length(iterable: Iterable[Any]) -> int | None:
-    """Return the length of an input that has one; a wrong one does no harm."""
+    """Return the length of an input, or None; it is only a hint, so a wrong one does no harm."""
     with suppress(Exception):
         return len(iterable)  # type: ignore[arg-type]
     return None
@@ -243,7 +244,7 @@ def call_arguments(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     Raises
     ------
     PhyloZooTypeError
-        At its place, when an item is not iterable.
+        An item is not iterable; raised when it is reached.
     """
     for position, item in enumerate(items):
         try:

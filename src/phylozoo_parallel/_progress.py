@@ -1,4 +1,4 @@
-"""The progress bar, tqdm's: it counts items that are done."""
+"""The progress bar, which tqdm draws: it counts the items that are done."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 from phylozoo_parallel._worker.run import here
 from phylozoo_parallel.errors import wrong_type
 
-_everywhere: ContextVar[bool | str] = ContextVar("progress", default=False)
+_of_context: ContextVar[bool | str] = ContextVar("progress", default=False)
+"""What :func:`progress` asks for, for all maps of its context."""
 
 
 def check(wanted: Any) -> bool | str:
     """
-    Check what is wanted of a bar.
+    Check the argument that asks for a progress bar.
 
     Raises
     ------
     PhyloZooTypeError
-        Neither a boolean nor a description.
+        It is neither a boolean nor a description.
     ImportError
-        A bar is wanted, and tqdm is not installed.
+        A bar is wanted and tqdm is not installed.
     """
     if not isinstance(wanted, bool | str):
         raise wrong_type(wanted, "progress", "True, False or a description")
@@ -38,42 +39,43 @@ def check(wanted: Any) -> bool | str:
 @contextmanager
 def progress(wanted: bool | str = True) -> Iterator[None]:
     """
-    Show a progress bar for every map in this context, whoever calls it.
+    Show a progress bar for every map inside this context, also for maps of library code.
 
     Parameters
     ----------
     wanted : bool or str, optional
-        A description for the bars, or True for bars without one. False shows none, but those
-        that a configuration asks for.
+        True (default) for bars without a description, or a description for the bars. With False,
+        only maps whose own configuration asks for a bar show one.
 
     Raises
     ------
     PhyloZooTypeError
-        `wanted` is something else.
+        `wanted` is neither a boolean nor a string.
     ImportError
-        tqdm is not installed.
+        A bar is wanted and tqdm is not installed.
 
     Examples
     --------
     >>> with phylozoo_parallel.progress("bootstrap"):  # doctest: +SKIP
     ...     support = bootstrap(alignment, parallel=config)
     """
-    token = _everywhere.set(check(wanted))
+    token = _of_context.set(check(wanted))
     try:
         yield
     finally:
-        _everywhere.reset(token)
+        _of_context.reset(token)
 
 
 def bar(wanted: bool | str, total: int | None, results: Iterable[Any] | None = None) -> Any:
-    """Return an open bar over `results`; None where none is wanted, and inside workers."""
-    wanted = wanted or _everywhere.get()
+    """Return an open bar over `results`; None if none is wanted, and inside workers."""
+    wanted = wanted or _of_context.get()
     if not wanted or here.kind:
         return None
     from tqdm.auto import tqdm
 
     made = _forgiving(tqdm)(results, wanted if isinstance(wanted, str) else None, total)
-    # The outermost stays. Said by ``leave=None``, the widget of a notebook goes, and stores 0 %.
+    # The outermost bar stays on the screen. ``leave=None`` would say the same, but with it the
+    # widget of a notebook disappears, and is stored with the notebook as 0 %.
     made.leave = not made.pos
     return made
 
@@ -81,11 +83,12 @@ def bar(wanted: bool | str, total: int | None, results: Iterable[Any] | None = N
 @cache
 def _forgiving(bars: type[Any]) -> type[Any]:
     """
-    Return a kind of tqdm's bars that does without what cannot be written.
+    Return a subclass of a class of tqdm's bars that ignores errors of writing to the screen.
 
-    tqdm holds a lock for all bars of the program while it writes, and keeps it when writing
-    fails (``tqdm.refresh``). Bars of other threads would wait for it for ever, and so would the
-    end of the program, for tqdm's own thread.
+    tqdm holds one lock for all bars of the program while it writes, and ``tqdm.refresh`` does not
+    release it when writing fails (another method had the same fault:
+    https://github.com/tqdm/tqdm/pull/940). The bars of other threads would then wait for the lock
+    for ever, and so would the program when it ends, because it waits for tqdm's own thread.
     """
 
     class Forgiving(bars):  # type: ignore[misc]
@@ -101,7 +104,7 @@ def _forgiving(bars: type[Any]) -> type[Any]:
 
 
 class Bar:
-    """The bar of a map, where one is wanted; a map does not fail for what cannot be shown."""
+    """The bar of a map, if one is wanted; a map never fails because its bar cannot be shown."""
 
     def __init__(self, wanted: bool | str, total: int | None) -> None:
         self._bar = None
@@ -117,7 +120,7 @@ class Bar:
             self._done = done
 
     def close(self) -> None:
-        """Take it off the screen, or leave its last state there."""
+        """Close the bar; an outermost bar leaves its last state on the screen."""
         if self._bar is not None:
             with suppress(Exception):
                 self._bar.close()

@@ -14,8 +14,8 @@ class ParallelBackend(Enum):
       the global interpreter lock.
     - ``MULTIPROCESSING``: worker processes; for everything else.
 
-    Members compare equal to, and hash like, the members of the same name of PhyloZoo's own
-    ``ParallelBackend``, since code written for PhyloZoo branches on the enum it imported.
+    A member is equal to the member of the same name of PhyloZoo's own ``ParallelBackend``, and has
+    the same hash, because code written for PhyloZoo compares with the enumeration that it imported.
     """
 
     SEQUENTIAL = "sequential"

@@ -1,4 +1,4 @@
-"""What the user chose: which backend, how many workers, which chunks."""
+"""The configuration: which backend, how many workers, which chunks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from phylozoo_parallel.errors import PhyloZooValueError
 from phylozoo_parallel.executor import Executor
 
 DEFAULTS: dict[str, Any] = {"retries": 1, "timeout": None, "progress": False}
-"""Of the options that PhyloZoo does not have; they show where they are something else."""
+"""Defaults of the options that PhyloZoo does not have; ``repr`` shows only other values."""
 
 
 def _backend_named(backend: object) -> ParallelBackend:
     try:
-        # PhyloZoo's own members carry the same values as ours.
+        # The members of PhyloZoo's own ParallelBackend have the same values as ours.
         return ParallelBackend(getattr(backend, "value", backend))
     except ValueError:
         names = ", ".join(repr(member.value) for member in ParallelBackend)
@@ -24,7 +24,7 @@ def _backend_named(backend: object) -> ParallelBackend:
 
 class ParallelConfig:
     """
-    How the maps of a function run, chosen by its caller.
+    How the maps inside a function run; chosen by the caller of that function.
 
     Parameters
     ----------
@@ -32,37 +32,40 @@ class ParallelConfig:
         ``SEQUENTIAL`` (default), ``THREADING`` or ``MULTIPROCESSING``, or their values
         ``"sequential"``, ``"threading"``, ``"multiprocessing"``.
     n_jobs : int or None, optional
-        Number of workers. For processes None takes the count of the surrounding
-        ``joblib.parallel_config``, else every available core; for threads that count,
-        else 1. -1 is every available core. The sequential backend ignores it.
+        Number of workers; -1 means every available core. None (default) takes the number of the
+        surrounding ``joblib.parallel_config``; without one it means every available core for
+        processes and 1 for threads. The sequential backend ignores it.
     chunksize : int or None, optional
-        Items that travel to a worker together; None (default) lets the library choose.
-        The `chunksize` of a call beats it.
+        Number of items that are sent to a worker together; None (default) lets the library
+        choose. The `chunksize` of a call takes precedence.
     retries : int, optional
-        How often an item may run again because a worker process died under it (default 1);
-        after that the map ends with :class:`WorkerLostError`. 0 runs nothing again.
+        How often an item may run again after its worker process died while running it
+        (default 1); after that the map ends with :class:`WorkerLostError`. With 0 nothing runs
+        again.
     timeout : float or None, optional
-        Seconds that an item may run in its worker before the map ends with a ``TimeoutError``
-        that names it; None (default) for no limit. A worker process is killed then, a worker
-        thread left behind. The sequential backend runs items in the caller's own thread,
-        which nothing can end, and ignores it.
+        Seconds that an item may run in its worker; None (default) for no limit. When an item
+        takes longer, the map ends with a ``TimeoutError`` that names the item. Its worker process
+        is killed; a worker thread cannot be ended, and is left behind. The sequential backend
+        runs items in the caller's own thread, which nothing can end, and ignores this option.
     progress : bool or str, optional
-        Whether to show a progress bar, which needs tqdm (default: no), or its description.
+        Whether to show a progress bar, which needs tqdm (default False); a string is shown as the
+        bar's description.
 
     Raises
     ------
     PhyloZooValueError
-        Unknown backend, `n_jobs` below 1 and not -1, or another argument out of its range.
+        The backend is unknown, `n_jobs` is below 1 and not -1, or another argument is out of its
+        range.
     PhyloZooTypeError
-        `n_jobs`, `chunksize`, `retries` or `timeout` is not a number, or `progress` neither a
+        `n_jobs`, `chunksize`, `retries` or `timeout` is not a number, or `progress` is neither a
         boolean nor a string.
     ImportError
-        A bar is wanted, and tqdm is not installed.
+        `progress` is wanted and tqdm is not installed.
 
     Notes
     -----
-    Attributes of the same names may be assigned; what was assigned is checked when
-    :meth:`get_executor` uses it.
+    The attributes have the same names as the parameters, and may be assigned. An assigned value is
+    checked when :meth:`get_executor` uses it.
 
     Examples
     --------
@@ -93,7 +96,7 @@ class ParallelConfig:
 
     def get_executor(self) -> Executor:
         """
-        Make an executor with these settings; making one is cheap and starts nothing.
+        Return a new executor with these settings; this is cheap and starts no worker.
 
         Returns
         -------
@@ -104,7 +107,7 @@ class ParallelConfig:
         Raises
         ------
         PhyloZooValueError, PhyloZooTypeError
-            As for the constructor, for what was assigned since.
+            An attribute was assigned a value that the constructor would refuse.
         """
         backend = _backend_named(self.backend)
         options = {name: getattr(self, name) for name in ("chunksize", *DEFAULTS)}

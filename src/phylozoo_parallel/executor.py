@@ -1,9 +1,9 @@
-"""What the three executors share: the four ways to map."""
+"""What the three executors share: the four methods that start a map."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, TypeVar, overload
@@ -18,11 +18,12 @@ E = TypeVar("E", bound="Executor")
 
 
 class Executor(ABC):
-    """What the three executors share; where there is no engine, items run one by one."""
+    """What the three executors share; without an engine, items run one by one in the caller."""
 
     _kind = ""
-    """Of the workers; empty where there are none."""
+    """The kind of workers: "threads" or "processes"; empty without workers."""
     _wanted: int | None = None
+    """The number of workers as the user gave it."""
     _options: _options.Options
 
     @overload
@@ -54,36 +55,38 @@ class Executor(ABC):
         return_exceptions: bool = False,
     ) -> Iterator[Any]:
         """
-        Apply `func` to each item.
+        Apply `func` to each item, and return the results in the order of the items.
 
-        The workers begin at the call; the sequential backend runs each item when its result is
-        asked for.
+        Workers start on the first items at once, when this method is called. The sequential
+        backend runs an item when its result is asked for.
 
         Parameters
         ----------
         func : Callable[[T], R]
-            Called with one item. Lambdas, closures and functions of a notebook or a script
-            will do.
+            Called with one item. It may be a lambda, a closure, or a function of a notebook or
+            script.
         iterable : Iterable[T]
-            The items; may be endless. It is read in the caller's thread, within a bounded
-            look-ahead.
+            The items; there may be endlessly many. They are read in the caller's thread, a limited
+            number ahead of the results.
         chunksize : int or None, optional
-            Items that travel to a worker together. None takes the executor's own, which by
-            default lets the library choose. Without effect on the sequential backend.
+            Number of items that are sent to a worker together. None (default) takes the
+            executor's own, which by default lets the library choose. The sequential backend
+            ignores it.
         return_exceptions : bool, optional
-            Whether the exception of a failed item stands in the place of its result, as in
-            ``asyncio.gather``, and the others run on. By default (False) it is raised.
+            Whether the exception of a failed item is returned in the place of its result, as by
+            ``asyncio.gather``, while the other items run on. By default (False) it is raised.
 
         Returns
         -------
         Iterator[R]
-            The results, in the order of the items, as they are ready. What an item or the
-            iterable raises is raised at its place, after the results before it.
+            The results, in the order of the items, each as soon as it and those before it are
+            ready. An exception of an item or of the iterable is raised at its place, after the
+            results before it.
 
         Raises
         ------
         PhyloZooTypeError, PhyloZooValueError
-            At the call, for arguments other than these.
+            An argument is of the wrong type or out of its range; raised at the call.
         """
         return self._start(func, iterable, chunksize, return_exceptions)
 
@@ -116,29 +119,28 @@ class Executor(ABC):
         return_exceptions: bool = False,
     ) -> Iterator[Any]:
         """
-        Apply `func` to the unpacked arguments of each item; otherwise like :meth:`map`.
+        Like :meth:`map`, with the values of each item as the arguments of one call.
 
         Parameters
         ----------
         func : Callable[..., R]
             Called with the values of one item as its arguments.
         iterable : Iterable[Iterable[Any]]
-            Tuples of arguments; may be endless.
+            The arguments of one call after the other, such as tuples; there may be endlessly many.
         chunksize : int or None, optional
-            Items that travel to a worker together. None takes the executor's own.
+            As for :meth:`map`.
         return_exceptions : bool, optional
-            Whether exceptions stand in the places of results; see :meth:`map`.
+            As for :meth:`map`.
 
         Returns
         -------
         Iterator[R]
-            The results, in the order of the items, as they are ready.
+            The results, in the order of the items, as by :meth:`map`.
 
         Raises
         ------
         PhyloZooTypeError, PhyloZooValueError
-            At the call, for arguments other than these; at its place, for an item that is
-            not iterable.
+            As for :meth:`map`. An item that is not iterable is a PhyloZooTypeError at its place.
         """
         return self._start(func, iterable, chunksize, return_exceptions, star=True)
 
@@ -171,29 +173,29 @@ class Executor(ABC):
         return_exceptions: bool = False,
     ) -> Iterator[Any]:
         """
-        Apply `func` to each item; like :meth:`map`, with each result as soon as it is ready.
+        Like :meth:`map`, with each result as soon as it is ready, in any order.
 
         Parameters
         ----------
         func : Callable[[T], R]
-            Called with one item.
+            As for :meth:`map`.
         iterable : Iterable[T]
-            The items; may be endless.
+            As for :meth:`map`.
         chunksize : int or None, optional
-            Items that travel to a worker together. None takes the executor's own.
+            As for :meth:`map`.
         return_exceptions : bool, optional
-            Whether exceptions stand in the places of results; see :meth:`map`.
+            As for :meth:`map`.
 
         Returns
         -------
         Iterator[R]
-            The results, in the order in which they are ready. What an item or the iterable
-            raises comes after the results of all items before it.
+            The results, in the order in which they are ready. An exception of an item or of the
+            iterable is raised after the results of all items before it.
 
         Raises
         ------
         PhyloZooTypeError, PhyloZooValueError
-            At the call, for arguments other than these.
+            As for :meth:`map`.
         """
         return self._start(func, iterable, chunksize, return_exceptions, ordered=False)
 
@@ -226,67 +228,75 @@ class Executor(ABC):
         return_exceptions: bool = False,
     ) -> Iterator[Any]:
         """
-        Apply `func` to the unpacked arguments of each item; like :meth:`map_unordered`.
+        Like :meth:`starmap`, with each result as soon as it is ready, in any order.
 
         Parameters
         ----------
         func : Callable[..., R]
-            Called with the values of one item as its arguments.
+            As for :meth:`starmap`.
         iterable : Iterable[Iterable[Any]]
-            Tuples of arguments; may be endless.
+            As for :meth:`starmap`.
         chunksize : int or None, optional
-            Items that travel to a worker together. None takes the executor's own.
+            As for :meth:`map`.
         return_exceptions : bool, optional
-            Whether exceptions stand in the places of results; see :meth:`map`.
+            As for :meth:`map`.
 
         Returns
         -------
         Iterator[R]
-            The results, in the order in which they are ready.
+            The results, in the order in which they are ready, as by :meth:`map_unordered`.
 
         Raises
         ------
         PhyloZooTypeError, PhyloZooValueError
-            At the call, for arguments other than these; when it is met, for an item that is
-            not iterable.
+            As for :meth:`starmap`.
         """
         return self._start(func, iterable, chunksize, return_exceptions, star=True, ordered=False)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({_options.unusual(self._wanted, self._options)})"
+        return f"{type(self).__name__}({_options.shown(self._wanted, self._options)})"
 
     @property
     @abstractmethod
     def n_jobs(self) -> int:
-        """Number of workers that a map started here and now would use."""
+        """Number of workers that a map would use if it started here and now."""
 
     @property
     def size(self) -> int:
-        """The same, under the name by which samplers ask a pool for it."""
+        """The same as `n_jobs`; samplers such as dynesty ask a pool for its ``size``."""
         return self.n_jobs
 
     def warm_up(self, *modules: ModuleType | str) -> None:
         """
-        Get ready for the first map while the program does other things; never required.
+        Start the workers before the first map, so that they are ready when it comes.
 
-        Worker processes start, and import these modules; the call does not wait for them.
-        Threads start, and without worker processes the modules are imported here.
+        Calling this is never required. Worker processes start and import `modules`, while this
+        call returns at once and the program goes on. Worker threads start, too; without worker
+        processes the modules are imported in this process.
 
         Parameters
         ----------
         *modules : module or str
-            What the function of the map needs.
+            Modules that the function of the map needs.
 
         Raises
         ------
-        PhyloZooTypeError, ModuleNotFoundError
-            One is no module, or not found.
+        PhyloZooTypeError
+            An argument is neither a module nor a name.
+        ModuleNotFoundError
+            There is no module of a name.
         """
-        for name in _options.module_names(modules):
-            import_module(name)
+        names = _options.module_names(modules)
+        if not self._warm_up_workers(names):
+            for name in names:
+                import_module(name)
+
+    def _warm_up_workers(self, modules: Sequence[str]) -> bool:
+        """Start the workers, and return whether they import the modules."""
+        return False
 
     def close(self) -> None:
-        """Let go of what this executor's maps hold open; here, that is nothing."""
+        """Release the workers that this executor's maps have used; here there are none."""
 
     def __enter__(self: E) -> E:
         return self
@@ -304,27 +314,24 @@ class Executor(ABC):
         ordered: bool = True,
     ) -> Iterator[Any]:
         items = _options.map_arguments(func, iterable)
-        options = self._options._replace(
-            chunksize=_options.chunk_size(chunksize, call=True) or self._options.chunksize,
-            return_exceptions=_options.flag(return_exceptions, "return_exceptions"),
-            star=star,
-            ordered=ordered,
-        )
+        chunksize = _options.chunk_size(chunksize, call=True) or self._options.chunksize
+        keep_going = _options.flag(return_exceptions, "return_exceptions")
+        options = _options.Options(chunksize, *self._options[1:4], star, ordered, keep_going)
         total = _options.length(iterable)
         if star:
             items = _options.call_arguments(items)
-        heard = _listener.make(func, self._kind)
-        with_workers = None
+        listener = _listener.make(func, self._kind)
+        engine = None
         in_place = not self._kind or _options.sequential_wanted()
         if not in_place:
             from phylozoo_parallel._engines import choose
 
-            with_workers = choose.open_engine(self._kind, self._wanted)
-        if with_workers is None:  # inside a worker, or where joblib has none
-            # A worker's map shows no bar of its own.
+            engine = choose.open_engine(self._kind, self._wanted)
+        if engine is None:  # sequential, or inside a worker, or joblib has no workers here
+            # A map inside a worker shows no progress bar.
             bar = in_place and options.progress
-            return InPlace.of(*heard.in_place(func, items), options, total, bar)
-        # The first time, workers are starting by now.
+            return InPlace.of(*listener.in_place(func, items), options, total, bar)
+        # Imported here, and not above, so that the workers of a first map already start meanwhile.
         from phylozoo_parallel._map import loop
 
-        return loop.start(with_workers, func, items, total, options, heard)
+        return loop.start(engine, func, items, total, options, listener)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Sequence
 
 from phylozoo_parallel import _options
 from phylozoo_parallel.executor import Executor
@@ -12,20 +12,20 @@ class SequentialExecutor(Executor):
     """
     Runs each item in the caller's thread when its result is asked for, like the built-in ``map``.
 
-    For debugging, and for work too small to share. The `chunksize` of a call is checked, and
-    without effect; the methods with ``_unordered`` in their names do the same as those without.
+    For debugging, and for work that is too small to share. The `chunksize` of a call is checked
+    but has no effect; the ``_unordered`` methods do the same as the others.
 
     Parameters
     ----------
     progress : bool or str, optional
-        Whether to show a progress bar (default: no), or its description.
+        Whether to show a progress bar (default False), or the bar's description.
 
     Raises
     ------
     PhyloZooTypeError
-        `progress` is neither.
+        `progress` is neither a boolean nor a string.
     ImportError
-        A bar is wanted, and tqdm is not installed.
+        `progress` is wanted and tqdm is not installed.
     """
 
     def __init__(self, *, progress: bool | str = False) -> None:
@@ -33,12 +33,12 @@ class SequentialExecutor(Executor):
 
     @property
     def n_jobs(self) -> int:
-        """One: the caller."""
+        """Always 1: the caller runs all items."""
         return 1
 
 
 class _WorkerExecutor(Executor):
-    """What the executors with workers share; `_kind` is all that tells them apart."""
+    """What the two executors with workers share; they differ in `_kind` alone."""
 
     def __init__(
         self,
@@ -54,42 +54,24 @@ class _WorkerExecutor(Executor):
 
     @property
     def n_jobs(self) -> int:
-        """Number of workers that a map started here and now would use."""
+        """Number of workers that a map would use if it started here and now."""
         if self._wanted is not None and self._wanted > 0:
             return self._wanted
         from phylozoo_parallel._engines import choose
 
         return choose.worker_count(self._kind, self._wanted)
 
-    def warm_up(self, *modules: ModuleType | str) -> None:
-        """
-        Get ready for the first map while the program does other things; never required.
-
-        Worker processes start, and import these modules; the call does not wait for them.
-        Threads start, and without worker processes the modules are imported here.
-
-        Parameters
-        ----------
-        *modules : module or str
-            What the function of the map needs.
-
-        Raises
-        ------
-        PhyloZooTypeError, ModuleNotFoundError
-            One is no module, or not found.
-        """
+    def _warm_up_workers(self, modules: Sequence[str]) -> bool:
         from phylozoo_parallel._engines import choose
 
-        names = _options.module_names(modules)
-        if not choose.warm_up(self._kind, self._wanted, names):
-            super().warm_up(*names)
+        return choose.warm_up(self._kind, self._wanted, modules)
 
     def close(self) -> None:
         """
-        Let go of what this executor's maps hold open, unless a map is using it.
+        Release the workers that this executor's maps have used, unless a map still uses them.
 
-        Never required. Worker threads end; worker processes are joblib's and stay for its next
-        call. A later map works.
+        Calling this is never required, and the executor can be used again afterwards. Worker
+        threads end. Worker processes belong to joblib, which keeps them for the next call.
         """
         from phylozoo_parallel._engines import choose
 
@@ -100,31 +82,33 @@ class ThreadingExecutor(_WorkerExecutor):
     """
     Runs items in worker threads of ``joblib.Parallel``, which share the caller's memory.
 
-    For I/O and for code that releases the global interpreter lock.
+    For input and output, and for code that releases the global interpreter lock.
 
     Parameters
     ----------
     n_jobs : int or None, optional
-        Number of worker threads. None takes the count of the surrounding
-        ``joblib.parallel_config``, else 1; -1 is every available core.
+        Number of worker threads; -1 means every available core. None (default) takes the number of
+        the surrounding ``joblib.parallel_config``, or 1 without one.
     chunksize : int or None, optional
-        Items that travel to a worker together, where a call does not say.
+        Number of items that are sent to a worker together, for calls that do not give it. None
+        (default) lets the library choose.
     retries : int, optional
-        Without effect: a thread does not die alone. Here for :class:`ParallelConfig`, which gives
-        the same arguments to threads and processes.
+        Has no effect: a thread cannot die without its process. It is accepted because
+        :class:`ParallelConfig` gives the same arguments to threads and processes.
     timeout : float or None, optional
-        Seconds that an item may run (default: no limit); its thread is then left behind.
+        Seconds that an item may run; None (default) for no limit. The thread of an item that takes
+        longer is left behind.
     progress : bool or str, optional
-        Whether to show a progress bar (default: no), or its description.
+        Whether to show a progress bar (default False), or the bar's description.
 
     Raises
     ------
     PhyloZooValueError
-        `n_jobs` below 1 and not -1, or another argument out of its range.
+        `n_jobs` is below 1 and not -1, or another argument is out of its range.
     PhyloZooTypeError
-        An argument is of another type.
+        An argument has the wrong type.
     ImportError
-        A bar is wanted, and tqdm is not installed.
+        `progress` is wanted and tqdm is not installed.
     """
 
     _kind = "threads"
@@ -134,31 +118,34 @@ class MultiprocessingExecutor(_WorkerExecutor):
     """
     Runs items in the worker processes of ``joblib.Parallel``, which stay up between calls.
 
-    A surrounding ``joblib.parallel_config`` that names an engine of processes or machines
-    runs the items there.
+    Inside a ``joblib.parallel_config`` that names another backend of processes or machines, such
+    as Dask, the items run there.
 
     Parameters
     ----------
     n_jobs : int or None, optional
-        Number of worker processes. None takes the count of the surrounding
-        ``joblib.parallel_config``, else every available core; -1 is every available core.
+        Number of worker processes; -1 means every available core. None (default) takes the number
+        of the surrounding ``joblib.parallel_config``, or every available core without one.
     chunksize : int or None, optional
-        Items that travel to a worker together, where a call does not say.
+        Number of items that are sent to a worker together, for calls that do not give it. None
+        (default) lets the library choose.
     retries : int, optional
-        How often an item may run again because a worker process died under it (default 1).
+        How often an item may run again after its worker process died while running it (default
+        1).
     timeout : float or None, optional
-        Seconds that an item may run (default: no limit).
+        Seconds that an item may run; None (default) for no limit. The worker process of an item
+        that takes longer is killed.
     progress : bool or str, optional
-        Whether to show a progress bar (default: no), or its description.
+        Whether to show a progress bar (default False), or the bar's description.
 
     Raises
     ------
     PhyloZooValueError
-        `n_jobs` below 1 and not -1, or another argument out of its range.
+        `n_jobs` is below 1 and not -1, or another argument is out of its range.
     PhyloZooTypeError
-        An argument is of another type.
+        An argument has the wrong type.
     ImportError
-        A bar is wanted, and tqdm is not installed.
+        `progress` is wanted and tqdm is not installed.
     """
 
     _kind = "processes"

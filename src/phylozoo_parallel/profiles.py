@@ -1,4 +1,4 @@
-"""Where the time of parallel maps went: how fast they were, what held them up, what to do."""
+"""Profiles: where the time of maps went, how fast they were, and what to do about it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from phylozoo_parallel.errors import PhyloZooValueError
 
 _active: list[Profile] = []
 _lock = threading.Lock()
-_usual = _listener.make
+_without_profile = _listener.make
 
 
 def _recorder(func: Callable[..., Any], kind: str) -> _listener.Listener:
@@ -33,10 +33,10 @@ def _recorder(func: Callable[..., Any], kind: str) -> _listener.Listener:
 
 class Profile:
     """
-    Records every map that starts inside its ``with``, in any thread, until that map ends.
+    Records each map that starts inside its ``with`` block, in any thread, until that map ends.
 
-    Maps of all backends are recorded, those of library code as well. ``print`` shows where the
-    time went, a notebook shows it with a picture.
+    It records maps of all backends, and maps of library code as well. ``print`` shows where the
+    time went; a notebook also shows a picture of it.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Profile:
         with _lock:
             _active.remove(self)
             if not _active:
-                _listener.make = _usual
+                _listener.make = _without_profile
 
     @property
     def maps(self) -> list[Figures]:
@@ -76,24 +76,24 @@ class Profile:
 
     def plot(self, number: int | None = None) -> Any:
         """
-        Draw a map: what its caller and each of its workers did when.
+        Draw one map: what its caller and each of its workers did, and when.
 
         Parameters
         ----------
         number : int or None, optional
-            Of the map, from 1 on as in the text; None for the longest.
+            The number of the map, counted from 1 as in the text; None (default) for the longest.
 
         Returns
         -------
         matplotlib.figure.Figure
-            A notebook shows it; ``savefig`` saves it.
+            A notebook shows it, and its ``savefig`` saves it.
 
         Raises
         ------
         ImportError
             matplotlib is not installed.
         PhyloZooValueError
-            There is no such map.
+            There is no map with this number.
         """
         from phylozoo_parallel._profile.plot import plot
 
@@ -119,18 +119,19 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """
-        Return all that was recorded, in values that ``json.dumps`` takes.
+        Return all that was recorded, as values that ``json.dumps`` accepts.
 
         Returns
         -------
         dict
-            ``{"maps": [...]}``. Times are in seconds, those of chunks since their map began.
+            ``{"maps": [...]}``. Times are in seconds; those of chunks count from the map's
+            beginning.
         """
         return {"maps": [_plain(one) for one in self.maps]}
 
     def to_frame(self) -> Any:
         """
-        Return a row for each chunk.
+        Return a table with a row for each chunk.
 
         Returns
         -------
@@ -154,12 +155,12 @@ class Profile:
 
     def to_trace(self, path: str | os.PathLike[str]) -> None:
         """
-        Write the lanes of callers and workers for https://ui.perfetto.dev.
+        Write what callers and workers did to a file that https://ui.perfetto.dev can open.
 
         Parameters
         ----------
         path : str or path-like
-            Of a file that is written anew, in the Trace Event Format (JSON).
+            The file, in the Trace Event Format (JSON); one that exists is replaced.
         """
         trace = {"traceEvents": events(self.maps), "displayTimeUnit": "ms"}
         with open(path, "w", encoding="utf-8") as file:
@@ -168,7 +169,7 @@ class Profile:
 
 def profile() -> Profile:
     """
-    Return a profile of the maps that start inside its ``with``.
+    Return a profile of the maps that start inside its ``with`` block.
 
     Returns
     -------
@@ -184,10 +185,10 @@ _PLAIN = (
 
 
 def _plain(one: Figures) -> dict[str, Any]:
-    said = {name: getattr(one, name) for name in _PLAIN}
+    values = {name: getattr(one, name) for name in _PLAIN}
     seconds, index, _ = one.longest
     longest = {"seconds": seconds, "item": index}
-    return {**said, "longest": longest, "advice": advice(one), "rows": _chunks(one)}
+    return {**values, "longest": longest, "advice": advice(one), "rows": _chunks(one)}
 
 
 def _chunks(one: Figures) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Arguments = Iterable[Any]
-"""The arguments of one call in a starmap."""
+"""The arguments of one call of a starmap's function."""
 
 
 class ParallelExecutor(Protocol):
-    """What an executor is: anything with these two methods."""
+    """An executor: any object with these two methods."""
 
     def map(
         self, func: Callable[[T], R], iterable: Iterable[T], chunksize: int | None = None
@@ -26,9 +26,9 @@ class ParallelExecutor(Protocol):
         func : Callable[[T], R]
             Called with one item.
         iterable : Iterable[T]
-            The items; may be endless.
+            The items; there may be endlessly many.
         chunksize : int or None, optional
-            Items that travel to a worker together. By default None (backend chooses).
+            Number of items that are sent to a worker together. By default None (backend chooses).
 
         Returns
         -------
@@ -41,16 +41,16 @@ class ParallelExecutor(Protocol):
         self, func: Callable[..., R], iterable: Iterable[Arguments], chunksize: int | None = None
     ) -> Iterator[R]:
         """
-        Apply `func` to the unpacked arguments of each item.
+        Call `func` with the values of each item as its arguments.
 
         Parameters
         ----------
         func : Callable[..., R]
             Called with the values of one item as its arguments.
         iterable : Iterable[Iterable[Any]]
-            Tuples of arguments; may be endless.
+            The arguments of one call after the other, such as tuples; there may be endlessly many.
         chunksize : int or None, optional
-            Items that travel to a worker together. By default None (backend chooses).
+            Number of items that are sent to a worker together. By default None (backend chooses).
 
         Returns
         -------

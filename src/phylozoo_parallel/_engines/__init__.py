@@ -1,1 +1,1 @@
-"""Where chunks run: one file a kind of engine, and what chooses between them."""
+"""Where chunks run: one file for each kind of engine, and :mod:`.choose`, which picks one."""

@@ -1,5 +1,5 @@
 """
-What an engine is: one map's use of workers that joblib runs.
+The base class of engines. An engine is one map's use of workers that joblib runs.
 
 A new kind of engine is a subclass in a file of its own, and a line in :mod:`.choose`.
 """
@@ -16,21 +16,21 @@ from phylozoo_parallel._transport.base import Call, Transport
 from phylozoo_parallel._worker.run import Outcome
 
 Done = Callable[[Any], None]
-"""Takes what came of a call, for :meth:`Engine.outcome`; called in any thread."""
+"""A callback, called in any thread; it takes what :meth:`Engine.outcome` reads."""
 
 
 class WorkersLost(Exception):
     """
-    Worker processes are gone, and the chunks that their pool had with them.
+    Worker processes are gone, and with them the chunks that their pool had.
 
     Attributes
     ----------
     codes : dict of int to str, or None
-        How those ended that died by themselves, by pid; None where nobody can tell.
+        How workers ended that died by themselves, by pid; None if that is not known.
     noted : dict of int to float
-        When each worker noted something last, by pid.
+        When each worker last noted something on the board, by pid.
     reason : str or None
-        Why no worker can start; empty where they can, None where nobody has looked.
+        Why no worker can start; empty if workers can start, None if that was not tried.
     """
 
     def __init__(self, codes: dict[int, str] | None, noted: dict[int, float]) -> None:
@@ -42,14 +42,14 @@ class WorkersLost(Exception):
 
     @property
     def unborn(self) -> bool:
-        """Whether those that died may never have come to work."""
+        """Whether all workers that died may have died before they began with any chunk."""
         return bool(self.codes) and not self.noted.keys() & set(self.codes or ())
 
-    def hit(self, progress: Progress) -> bool:
+    def may_have_died_in(self, progress: Progress) -> bool:
         """
-        Tell whether what was seen of a chunk may be the last of a worker that died.
+        Return whether a worker that died may have died while it ran a chunk of this progress.
 
-        It may have ended the chunk, its answer unread, and died in the next one.
+        It has not, if it noted something later: then it died in another chunk.
         """
         if not progress.pid or self.codes is None:
             return True
@@ -58,16 +58,16 @@ class WorkersLost(Exception):
 
 class Engine(ABC):
     """
-    One map's use of workers; used in the caller's thread alone.
+    One map's use of workers. All methods are called in the caller's thread.
 
     Attributes
     ----------
     name : str
         The class of joblib's backend, for logs.
     workers : int
-        Chunks that run at the same time.
+        Number of chunks that run at the same time.
     window : int
-        Chunks to keep in flight: running, and waiting next in line.
+        Number of chunks to keep in flight: those that run, and those next in line.
     limits_time : bool
         Whether :meth:`give_up` can end an item that takes too long.
     """
@@ -79,37 +79,37 @@ class Engine(ABC):
 
     @abstractmethod
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
-        """Return what carries the chunks of a map of this function to these workers."""
+        """Return the transport for a map of this function, and of its chunks to these workers."""
 
     def warm_up(self, modules: Sequence[str]) -> bool:
-        """Have idle workers import modules, and tell whether they do, without waiting for it."""
+        """Make idle workers import modules, without waiting; return whether they do it."""
         return False
 
     @abstractmethod
     def submit(self, call: Call, done: Done) -> None:
         """
-        Have a call run in a worker; `done` gets what :meth:`outcome` takes.
+        Run a call in a worker. Then `done` is called with the argument for :meth:`outcome`.
 
         Raises
         ------
         WorkersLost
-            The workers are gone. Others are there for the next call.
+            The workers are gone. New ones are there for the next call.
         """
 
     def flush(self) -> None:
-        """Start what was submitted, on engines that do not start it at once."""
+        """Start all submitted calls, on engines that do not start them at once."""
 
     @abstractmethod
     def outcome(self, out: Any) -> Outcome:
         """
-        Return what a worker returned.
+        Return the outcome of a chunk, from the argument that `done` was called with.
 
         Raises
         ------
         WorkersLost
             The workers are gone.
         Exception
-            Of a scheduler, which knows nothing of items.
+            An error of a scheduler, which knows nothing of items.
         """
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
@@ -119,24 +119,24 @@ class Engine(ABC):
         Returns
         -------
         bool
-            Whether the loss will come as an outcome. Of a thread, which nobody can end, nothing
-            will come; what it has done so far is in the chunk.
+            Whether the lost worker will be reported as an outcome. A thread cannot be ended, and
+            is never reported as lost; what it has done so far is in the chunk.
         """
         return True
 
     def end_workers(self) -> None:
-        """End all workers at once, or do without them."""
+        """End all workers at once; workers that cannot be ended are replaced by new ones."""
 
     def look_after(self) -> None:
         """
-        See to it that outcomes, or the news of their loss, can arrive.
+        Make sure that outcomes, or the news that workers are lost, can still arrive.
 
         Raises
         ------
         RuntimeError
-            They can not.
+            They cannot.
         """
 
     @abstractmethod
     def release(self) -> None:
-        """End this map's use."""
+        """End this map's use of the workers."""

@@ -1,4 +1,9 @@
-"""Which engine a map gets: from the executor, joblib's context, and where it is called."""
+"""
+Choose the engine of a map.
+
+It follows from the executor, from the surrounding ``joblib.parallel_config``, and from where the
+map is called: inside a worker there is none.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +36,15 @@ from phylozoo_parallel.errors import PhyloZooValueError
 
 def worker_count(kind: str, wanted: int | None, within: Context | None = None) -> int:
     """
-    Tell how many workers a map started here and now would use.
+    Return how many workers a map would use if it started here and now.
 
     Parameters
     ----------
     kind : {"threads", "processes"}
     wanted : int or None
-        As given to the executor: None leaves it to joblib's context, -1 is all.
+        As given to the executor: None leaves it to joblib's context, -1 means every core.
     within : tuple or None
-        That context: its backend and worker count.
+        That context: its backend and its number of workers. None looks for it.
     """
     backend, count = within or context.surrounding()
     if wanted is None:
@@ -58,7 +63,7 @@ def worker_count(kind: str, wanted: int | None, within: Context | None = None) -
 
 def open_engine(kind: str, wanted: int | None) -> Engine | None:
     """
-    Find the engine for a map that starts here and now.
+    Return the engine for a map that starts here and now.
 
     Parameters
     ----------
@@ -69,7 +74,7 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     Returns
     -------
     Engine or None
-        None where maps run sequentially: inside a worker, and where joblib has no processes.
+        None if the map has to run sequentially: inside a worker, or where joblib has no processes.
     """
     if context.alone():
         _warn_of_one_process()
@@ -89,7 +94,7 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
 
 
 def warm_up(kind: str, wanted: int | None, modules: Sequence[str]) -> bool:
-    """Start the workers of a map, and tell whether they import modules, without waiting for it."""
+    """Start workers and make them import modules, without waiting; return whether they do it."""
     if kind == "processes":
         processes.begin_with(modules)
     engine = open_engine(kind, wanted)
@@ -111,7 +116,7 @@ def _engine(kind: str, workers: int, backend: Any) -> Engine | None:
 
 @lru_cache(maxsize=1)
 def _warn_of_one_process() -> None:
-    if os.environ.get("JOBLIB_MULTIPROCESSING", "1").strip() == "0":  # else joblib has warned
+    if os.environ.get("JOBLIB_MULTIPROCESSING", "1").strip() == "0":  # otherwise joblib has warned
         warnings.warn(
             "JOBLIB_MULTIPROCESSING=0 switches joblib's workers off: maps run one item after the "
             "other in this one process, without time limits and isolation",
@@ -121,19 +126,19 @@ def _warn_of_one_process() -> None:
 
 
 def close_idle(kind: str, workers: int) -> None:
-    """Close the pool of worker threads of this size, or our hold on joblib's pool, if unused."""
+    """Close the pool that an executor's maps would use, unless a map uses it now."""
     pools.close_idle(workers if kind == "threads" else kind)
 
 
 def _on_context(backend: Any, workers: int) -> Engine | None:
-    """Return the engine for a backend of the user's; None where joblib runs it in place."""
-    pool = pools.lent.get(id(backend))
+    """Return the engine on a backend of the user's; None if joblib runs its tasks in the caller."""
+    pool = pools.of_contexts.get(id(backend))
     if pool is None:
         pool = (ProcessPool if context.is_loky(backend) else Pool)(backend, workers)
-    if context.in_place(pool.backend):  # joblib fell back to it
+    if context.in_place(pool.backend):  # joblib has replaced the backend by its sequential one
         return None
     pool.kept = False
-    pools.lent[id(backend)] = pool
+    pools.of_contexts[id(backend)] = pool
     if not context.streams(backend):
         return ListEngine(pool, workers)
     return (DaskEngine if context.is_dask(backend) else StreamingEngine)(pool, workers)
@@ -149,5 +154,9 @@ def _inside_worker(kind: str, wanted: int | None, backend: Any) -> bool:
 
 
 def _inside_joblib() -> bool:
-    """Tell whether a finalizer that the garbage collector runs has come upon joblib at work."""
+    """
+    Return whether this thread is inside joblib, which cannot be entered again.
+
+    The garbage collector runs finalizers in any thread at any time, and one may start a map.
+    """
     return getattr(pools.here, "busy", False) or threading.current_thread().name in THREADS

@@ -1,4 +1,4 @@
-"""On a Dask cluster, through joblib's backend for it."""
+"""The engine for a Dask cluster, through joblib's backend for it."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from phylozoo_parallel._transport.base import Call
 
 class DaskEngine(StreamingEngine):
     """
-    Cancels what a map leaves behind, as the workers cannot see what is still wanted.
+    Runs chunks on a Dask cluster, and cancels those that are left when the map ends.
 
-    joblib's backend tells nothing of a task that failed (a lost worker, say): its callback is
-    skipped on errors, so this listens to the future itself.
+    They are cancelled because the cluster's workers cannot see the board, and so cannot know that
+    a map has ended. joblib's backend does not call its callback for a task that failed (because
+    a worker was lost, say), so this class also listens to the task's future.
     """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._open: set[Done] = set()
+        self._in_flight: set[Done] = set()
 
     def submit(self, call: Call, done: Done) -> None:
-        """Have a call run in a worker; `done` also gets what Dask says of a failed task."""
+        """Run a call in a worker; `done` is also called with Dask's error for a failed task."""
 
-        def landed(out: Any) -> None:
-            self._open.discard(landed)
+        def ended(out: Any) -> None:
+            self._in_flight.discard(ended)
             done(out)
 
         def failed(future: Any) -> None:
             if future.exception() is not None:
-                landed(future.exception())
+                ended(future.exception())
 
-        self._open.add(landed)
-        future = self._pool.submit(self._pool.task(call), landed)
+        self._in_flight.add(ended)
+        future = self._pool.submit(self._pool.task(call), ended)
         future.add_done_callback(failed)
 
     def release(self) -> None:
-        """End this map's use, and cancel what it has not begun."""
+        """End this map's use of the workers, and cancel the tasks that have not begun."""
         try:
-            if self._open:
-                dask.cancel(self._pool.backend, self._open)
+            if self._in_flight:
+                dask.cancel(self._pool.backend, self._in_flight)
         finally:
             super().release()

@@ -1,4 +1,4 @@
-"""On a backend of joblib that only takes whole calls: one list call a window."""
+"""The engine for a backend of joblib that only takes whole calls: one call for each window."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from phylozoo_parallel._worker.run import Outcome
 
 
 class ListEngine(StreamingEngine):
-    """Collects what is submitted, and runs it in one call of the ``Parallel``."""
+    """Collects submitted calls, and runs them in one call of the pool's ``Parallel``."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._waiting: list[tuple[Any, Done]] = []
 
     def submit(self, call: Call, done: Done) -> None:
-        """Have a call wait for the next flush."""
+        """Keep a call for the next :meth:`flush`."""
         self._waiting.append(((*call, {}), done))
 
     def flush(self) -> None:
-        """Run what was submitted, and wait for all of it."""
+        """Run all submitted calls, and wait for all of them."""
         calls, self._waiting = self._waiting, []
         if calls:
             with self._pool.calling:  # a Parallel takes one call at a time
@@ -31,5 +31,5 @@ class ListEngine(StreamingEngine):
                 done(out)
 
     def outcome(self, out: Outcome) -> Outcome:
-        """Return what a worker returned."""
+        """Return the outcome: the call of ``Parallel`` has returned it as it is."""
         return out

@@ -1,9 +1,9 @@
 """
-On whole calls of ``Parallel``, one a window, with nothing of joblib but what it exports.
+The engine for a joblib whose private parts are not as the other engines need them.
 
-For a joblib whose insides are not as the other engines need them. Results, order, errors and
-the re-runs of lost work are the same; workers wait for the slowest of each window, and nobody
-can end an item that takes too long.
+It makes one call of ``Parallel`` for each window, and uses only names that joblib exports.
+Results, order, errors and the recovery of lost work are the same as on other engines. But workers
+wait for the slowest chunk of each window, and an item that takes too long cannot be ended.
 """
 
 from __future__ import annotations
@@ -26,29 +26,30 @@ from phylozoo_parallel._transport.threads import InThread
 from phylozoo_parallel._worker.run import Outcome
 
 _calling = threading.Lock()
-"""Held during a call: joblib waits, and complains, when two ask for pools of different sizes."""
+"""Held during a call: with two calls at once of different sizes, joblib waits, and warns."""
 
 _warned = False
 
 
 class PlainEngine(Engine):
     """
-    Collects what is submitted, and runs it in one call of a new ``Parallel``.
+    Collects submitted calls, and runs them in one call of a new ``Parallel``.
 
     Parameters
     ----------
     kind : {"threads", "processes"}
     workers : int
     backend : joblib.parallel.ParallelBackendBase or None
-        Of the surrounding ``joblib.parallel_config``, where joblib tells.
+        The backend of the surrounding ``joblib.parallel_config``, if joblib says which it is.
     """
 
     name = "Parallel"
-    limits_time = True  # a flush waits for all: nothing is ever found to be late
+    limits_time = True  # a flush waits for all chunks, so none is ever found to be late
 
     def __init__(self, kind: str, workers: int, backend: Any) -> None:
         self.workers = workers
-        # With two, joblib does not run them here; the window then keeps it to one worker.
+        # joblib runs the tasks of a single worker in the caller. So it gets two workers, and a
+        # window of one chunk keeps the map to one of them.
         self.window = 2 * workers if workers > 1 else 1
         self._settings: dict[str, Any] = {"n_jobs": max(workers, 2)}
         self._threads = kind == "threads"
@@ -60,7 +61,7 @@ class PlainEngine(Engine):
         _warn()
 
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
-        """Return what carries the chunks of a map of this function to these workers."""
+        """Return the transport for a map of this function, and of its chunks to these workers."""
         if self._threads:
             return InThread(func, star)
         if self._local:
@@ -68,11 +69,11 @@ class PlainEngine(Engine):
         return ToMachine(func, star)
 
     def submit(self, call: Call, done: Done) -> None:
-        """Have a call wait for the next flush."""
+        """Keep a call for the next :meth:`flush`."""
         self._waiting.append((delayed(call[0])(*call[1]), done))
 
     def flush(self) -> None:
-        """Run what was submitted, and wait for all of it."""
+        """Run all submitted calls, and wait for all of them."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -96,7 +97,7 @@ class PlainEngine(Engine):
 
     def outcome(self, out: Any) -> Outcome:
         """
-        Return what a worker returned.
+        Return the outcome of a chunk.
 
         Raises
         ------
@@ -109,11 +110,11 @@ class PlainEngine(Engine):
         return outcome
 
     def release(self) -> None:
-        """End this map's use."""
+        """Do nothing: each call opens and closes its own ``Parallel``."""
 
 
 def _warn() -> None:
-    """Say once that maps are slower, and why."""
+    """Warn once that maps are slower, and why."""
     global _warned
     if not _warned:
         _warned = True
@@ -126,7 +127,7 @@ def _warn() -> None:
 
 
 def _forget() -> None:
-    """Do without the parent's lock, in a forked child."""
+    """Replace the lock in a forked child: a thread of the parent may hold it."""
     global _calling
     _calling = threading.Lock()
 

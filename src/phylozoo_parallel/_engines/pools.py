@@ -1,15 +1,14 @@
 """
-Open ``joblib.Parallel`` objects, which maps share.
+Pools: open ``joblib.Parallel`` objects, which maps share.
 
 ::
 
     map ──► Engine (its use of a pool) ──submit──► backend of the pool's open Parallel
                                        ◄──done(out), in a joblib thread──┘
 
-A ``Parallel`` that is called polls for results, dispatches from callbacks and kills its workers
-when a call is abandoned. One that is only held open has none of these habits: a map submits
-to its backend from the caller's thread, and the callback does no more than put what came out
-into the map's queue.
+A ``Parallel`` that is called polls for results, submits tasks from callbacks, and kills its
+workers when a call is left early. One that is only held open does none of that: a map submits to
+its backend from the caller's thread, and the callback only puts the outcome into the map's queue.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from phylozoo_parallel._engines.base import Engine
 from phylozoo_parallel._loky.opened import Opened
 
 here = threading.local()
-"""``here.busy`` is true while this thread is inside joblib, which is not reentrant."""
+"""``here.busy`` is true while this thread is inside joblib, which cannot be entered again."""
 
 lock = threading.RLock()
 """Held while pools are opened, closed or looked up, and while a task is submitted to processes."""
 
 kept: dict[int | str, Pool] = {}
-"""Open for the next map: of worker threads by how many they are, and of "processes"."""
+"""Pools that stay open for the next map, by their number of threads, or by "processes"."""
 
-lent: dict[int, Pool] = {}
-"""On backends of the user's contexts, by the backend's id; open while a map uses them."""
+of_contexts: dict[int, Pool] = {}
+"""Pools on the backends of users' contexts, by the backend's id; open while a map uses them."""
 
-_left_behind: Any = None
+_of_parent: Any = None
 
 
 class Pool(Opened):
@@ -44,8 +43,9 @@ class Pool(Opened):
     Attributes
     ----------
     kept : bool
-        Whether it stays open for the next map; otherwise it closes with its last one.
+        Whether the pool stays open for the next map; otherwise its last map closes it.
     users : WeakSet of Engine
+        The maps that use it now.
     """
 
     def __init__(self, backend: Any, workers: int) -> None:
@@ -56,7 +56,7 @@ class Pool(Opened):
 
 
 def close_idle(which: int | str) -> None:
-    """Close a pool that stays open for the next map, unless a map uses it."""
+    """Close one of the pools that stay open, unless a map uses it."""
     with lock:
         if which in kept and not kept[which].users:
             kept.pop(which).close()
@@ -68,16 +68,16 @@ def release(pool: Pool, engine: Engine) -> None:
     if not pool.kept:
         with lock:
             if not pool.users:
-                lent.pop(id(pool.backend), None)
+                of_contexts.pop(id(pool.backend), None)
                 pool.close()
 
 
 def _forget() -> None:
-    """Let go, in a forked child, of the pools that stayed with the parent."""
-    global lock, kept, lent, _left_behind
-    # Kept alive: collecting them would write to the parent's pipes.
-    _left_behind = kept, lent
-    lock, kept, lent = threading.RLock(), {}, {}
+    """Forget the parent's pools in a forked child: their workers are the parent's."""
+    global lock, kept, of_contexts, _of_parent
+    # They are kept alive: if they were collected, they would write to the parent's pipes.
+    _of_parent = kept, of_contexts
+    lock, kept, of_contexts = threading.RLock(), {}, {}
 
 
 if hasattr(os, "register_at_fork"):

@@ -56,7 +56,7 @@ class ProcessPool(Pool):
         if start.is_open(executor):  # joblib may start some of its workers below
             _equip(executor)
         start.resize(executor, self.parallel.n_jobs)
-        with start.deaf_to_interrupts(), start.at_hand(executor):
+        with start.interrupts_blocked(), start.at_hand(executor):
             super()._enter()
 
     def is_ours(self, task: Any) -> bool:

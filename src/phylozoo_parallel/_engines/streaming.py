@@ -1,4 +1,4 @@
-"""On any backend of joblib that takes tasks one at a time: the user's own, Ray, Spark."""
+"""The engine for any backend of joblib that takes tasks one by one: the user's own, Ray, Spark."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ class StreamingEngine(Engine):
     ----------
     pool : Pool
     workers : int
-        Of the map; the pool may have more.
+        Number of workers of the map; the pool may have more.
     """
 
     def __init__(self, pool: Pool, workers: int) -> None:
         self.workers = workers
-        # On a pool of another size the window is what keeps this map to its share of it.
+        # If the pool has more workers than this map may use, only the window limits the map.
         self.window = 2 * workers if workers == pool.workers else workers
         self.name = type(pool.backend).__name__
         self._pool = pool
         pool.users.add(self)
 
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
-        """Return what carries the chunks of a map of this function to these workers."""
+        """Return the transport for a map of this function, and of its chunks to these workers."""
         if self._pool.local:
             return ToProcess(func, star, self._pool.folder, LEAK_LIMIT)
         return ToMachine(func, star)
 
     def submit(self, call: Call, done: Done) -> None:
-        """Have a call run in a worker; `done` gets what :meth:`outcome` takes."""
+        """Run a call in a worker. Then `done` is called with the argument for :meth:`outcome`."""
         self._pool.submit(self._pool.task(call), done)
 
     def outcome(self, out: Any) -> Outcome:
-        """Return what a worker returned, or raise what kept it from doing so."""
-        if isinstance(out, BaseException):  # WorkersLost, or what Dask says of a failed task
+        """Return the outcome of a chunk, or raise the error that there is in its place."""
+        if isinstance(out, BaseException):  # WorkersLost, or Dask's error for a failed task
             raise out
         outcome: Outcome = self._pool.outcome(out)
         return outcome
 
     def release(self) -> None:
-        """End this map's use."""
+        """End this map's use of the pool."""
         pools.release(self._pool, self)

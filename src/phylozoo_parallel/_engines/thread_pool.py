@@ -3,10 +3,11 @@ Worker threads for joblib's threading backend, in the place of the standard libr
 
 ::
 
-    apply_async ──► queue ──► a worker runs the task and tells what came of it
+    apply_async ──► queue ──► a worker runs the task and calls the callback
 
-A ``multiprocessing.pool.ThreadPool`` has three more threads, which hand on tasks, hand back
-results and count workers; for short tasks their turns with the interpreter's lock cost most.
+A ``multiprocessing.pool.ThreadPool`` has three more threads: they pass tasks on, pass results
+back, and watch the workers. With short tasks, most of the time goes to these threads, which have
+to wait for the global interpreter lock in turn.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from typing import Any
 
 class Threads:
     """
-    What joblib's backend asks of a pool.
+    A pool of threads with the methods that joblib's backend calls.
 
     Parameters
     ----------
     workers : int
-        Threads to start.
+        Number of threads to start.
 
     Raises
     ------
     RuntimeError
-        The system has no more threads.
+        The system cannot start more threads.
     """
 
     def __init__(self, workers: int) -> None:
@@ -42,26 +43,30 @@ class Threads:
             raise
 
     def grow(self, workers: int) -> None:
-        """Start more workers."""
+        """Start more threads."""
         for _ in range(workers):
             Thread(target=self._work, daemon=True).start()
 
     def apply_async(self, func: Callable[..., Any], args: Any, callback: Any, **_: Any) -> None:
-        """Have a worker call `func`, which returns what it should raise, and then `callback`."""
+        """
+        Call `func` in a worker, and `callback` with what it returns.
+
+        joblib's `func` never raises: it returns the exception.
+        """
         self._tasks.put((partial(func, *args) if args else func, callback))
 
     def close(self) -> None:
-        """Let the workers end when all tasks have run."""
-        self._tasks.put(None)  # which each hands on
+        """Have the threads end when all tasks have run."""
+        self._tasks.put(None)  # each thread puts it back for the next one
 
     def terminate(self) -> None:
-        """Do nothing more: a thread cannot be ended."""
+        """Do nothing: a thread cannot be ended."""
 
     def _work(self) -> None:
         while self._run_next():
             pass
 
-    def _run_next(self) -> bool:  # a function, to hold on to nothing while it waits
+    def _run_next(self) -> bool:  # a function of its own, so that no task is held while it waits
         task = self._tasks.get()
         if task is None:
             self._tasks.put(None)

@@ -1,4 +1,4 @@
-"""On worker threads of joblib's threading backend."""
+"""The engine for worker threads, on joblib's threading backend."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from phylozoo_parallel._transport.base import Transport
 from phylozoo_parallel._transport.threads import InThread
 
 IDLE_THREAD_POOLS = 4
-"""Pools of worker threads, of different sizes, that stay open; more while maps use them."""
+"""Number of unused thread pools (of different sizes) that stay open; maps may use more."""
 
 
 class ThreadEngine(StreamingEngine):
-    """On worker threads, which nobody can end: a pool with one that hangs takes no more maps."""
+    """
+    Runs chunks in worker threads.
+
+    A thread cannot be ended. One that hangs is replaced, and its pool takes no more new maps.
+    """
 
     limits_time = True
 
@@ -31,27 +35,32 @@ class ThreadEngine(StreamingEngine):
         self._gave_up = False
 
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
-        """Return what carries the chunks of a map of this function to these workers."""
+        """Return the transport for a map of this function, and of its chunks to these workers."""
         return InThread(func, star)
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
-        """Do without the thread that runs a chunk."""
+        """Replace the thread that runs a chunk."""
         chunk.late = self._gave_up = True
         self._replace(1)
         return False
 
     def end_workers(self) -> None:
-        """Do without these threads: the next map gets others."""
+        """Replace all threads: the next map gets another pool."""
         self._replace(self.workers)
 
     def release(self) -> None:
-        """End this map's use; others on its threads may wait for one that it has left hanging."""
+        """
+        End this map's use of the pool.
+
+        Other maps of the pool may wait for threads that hang in this map's items, so they get as
+        many new threads.
+        """
         if self._gave_up and len(self._pool.users) > 1:
             self._replace(self.workers)
         super().release()
 
     def _replace(self, workers: int) -> None:
-        with pools.lock, suppress(RuntimeError):  # the system has no more threads
+        with pools.lock, suppress(RuntimeError):  # the system cannot start more threads
             if pools.kept.get(self.workers) is self._pool:
                 del pools.kept[self.workers]
                 self._pool.kept = False
@@ -59,12 +68,12 @@ class ThreadEngine(StreamingEngine):
 
     def look_after(self) -> None:
         """
-        See to it that outcomes can arrive.
+        Make sure that outcomes can still arrive.
 
         Raises
         ------
         RuntimeError
-            The interpreter has ended the threads.
+            The interpreter is shutting down, and has ended the threads.
         """
         if sys.is_finalizing():
             raise RuntimeError("the worker threads have ended in the interpreter's shutdown")
@@ -73,10 +82,10 @@ class ThreadEngine(StreamingEngine):
 def _pool(workers: int) -> Pool:
     pool = pools.kept.pop(workers, None)
     if pool is None:
-        idle = [it for it, pool in pools.kept.items() if it != "processes" and not pool.users]
+        idle = [size for size, it in pools.kept.items() if size != "processes" and not it.users]
         for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
             pools.kept.pop(size).close()
         pool = Pool(contract.BACKENDS["threading"](nesting_level=0), workers)
         pool.use(Threads(pool.workers))
-    pools.kept[workers] = pool  # the latest used comes last
+    pools.kept[workers] = pool  # the one used last is at the end
     return pool

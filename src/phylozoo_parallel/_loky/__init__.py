@@ -1,1 +1,1 @@
-"""All that leans on names that joblib or loky do not export; it knows no map and no chunk."""
+"""All code that uses names which joblib or loky do not export; it knows no map and no chunk."""

@@ -1,4 +1,4 @@
-"""What joblib's surrounding context says: which engine, how many workers, how they start."""
+"""The surrounding ``joblib.parallel_config``: its backend, number of workers, and settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import joblib
 from phylozoo_parallel._loky import contract
 
 Context = tuple[Any, int | None]
-"""joblib's backend, or None where joblib does not tell, and a worker count."""
+"""joblib's backend (None if joblib does not say which it is) and a number of workers."""
 
 none: Context = (None, None)
-"""What joblib would make anew for every map where no context surrounds it."""
+"""The context without a ``parallel_config``; kept, because joblib would make it for every map."""
 with suppress(contract.Missing):
     contract.fits("LokyBackend", contract.LokyBackend, nesting_level=0)
     _loky = contract.LokyBackend(nesting_level=0)
@@ -23,31 +23,31 @@ with suppress(contract.Missing):
 
 
 def _config() -> Any:
-    """Return all settings of the surrounding context, or the default ones."""
+    """Return all settings of the surrounding context, or joblib's defaults."""
     default = getattr(contract.parallel, "default_parallel_config", None)
     return getattr(getattr(contract.parallel, "_backend", None), "config", default)
 
 
-def _told() -> bool:
-    """Tell whether a context is seen without asking joblib for its backend."""
+def _can_see() -> bool:
+    """Return whether :func:`_config` sees a context: this is faster than asking for its backend."""
     outside = _config()
     with joblib.parallel_config(verbose=1):
         return contract.optional("joblib.parallel", contract.parallel) and _config() is not outside
 
 
-_seen = _told()
+_sees = _can_see()
 
 
 def alone() -> bool:
-    """Tell whether joblib runs everything in this process, threads included."""
+    """Return whether joblib runs everything in the caller: it uses no processes and no threads."""
     helpers = sys.modules.get("joblib._multiprocessing_helpers")
     return getattr(helpers, "mp", helpers) is None and helpers is not None
 
 
 def surrounding() -> Context:
-    """Return the backend and the worker count of the surrounding ``joblib.parallel_config``."""
+    """Return the backend and number of workers of the surrounding ``joblib.parallel_config``."""
     joblibs: Any = contract.parallel
-    if _seen and _config() is joblibs.default_parallel_config and joblibs.DEFAULT_BACKEND == "loky":
+    if _sees and _config() is joblibs.default_parallel_config and joblibs.DEFAULT_BACKEND == "loky":
         return none
     ask = getattr(joblibs, "get_active_backend", lambda: none)
     active: Context = ask()
@@ -55,50 +55,50 @@ def surrounding() -> Context:
 
 
 def of_processes(backend: Any) -> bool:
-    """Tell whether the context leaves processes to loky."""
+    """Return whether processes are loky's in this context: it names no other kind of processes."""
     return type(backend) is contract.LokyBackend or in_memory(backend)
 
 
 def in_memory(backend: Any) -> bool:
-    """Tell whether the context is one of threads, or of no workers at all."""
+    """Return whether a backend has threads, or no workers at all."""
     shared = getattr(backend, "supports_sharedmem", False)
     return backend is None or getattr(backend, "uses_threads", shared) or shared
 
 
 def is_loky(backend: Any) -> bool:
-    """Tell whether a backend is loky's, or made of it."""
+    """Return whether a backend is loky's, or a subclass of it."""
     return isinstance(backend, contract.LokyBackend)
 
 
 def in_place(backend: Any) -> bool:
-    """Tell whether a backend has no workers."""
+    """Return whether a backend is joblib's sequential one."""
     return isinstance(backend, contract.SequentialBackend)
 
 
 def nested(backend: Any) -> bool:
-    """Tell whether this is inside a worker of joblib's."""
+    """Return whether this process or thread is a worker of joblib."""
     return bool(getattr(backend, "nesting_level", 0))
 
 
 def is_dask(backend: Any) -> bool:
-    """Tell whether a backend is joblib's for Dask, whose tasks can be cancelled."""
+    """Return whether a backend is joblib's for Dask, whose tasks can be cancelled."""
     dask: Any = sys.modules.get("joblib._dask")
     known = getattr(dask, "DaskDistributedBackend", ())
     return isinstance(backend, known) and contract.optional("its backend of Dask", backend)
 
 
 def streams(backend: Any) -> bool:
-    """Tell whether a backend takes tasks one at a time."""
+    """Return whether a backend takes tasks one by one, and not only whole calls."""
     return bool(getattr(backend, "supports_return_generator", False))
 
 
 def settings(backend: Any) -> dict[str, Any]:
-    """Whatever of joblib's context joblib itself hands to the workers it starts."""
-    config = _config() if _seen else {}
+    """Return the settings of the context that joblib itself passes to the workers it starts."""
+    config = _config() if _sees else {}
     found = {key: config.get(key) for key in ("max_nbytes", "mmap_mode", "temp_folder", "verbose")}
-    its = backend if type(backend) is contract.LokyBackend else none[0]
-    contract.check("its backend of processes", its)
-    found["backend"] = getattr(its, "backend_kwargs", {}) | {
-        "inner_max_num_threads": its.inner_max_num_threads
+    own = backend if type(backend) is contract.LokyBackend else none[0]
+    contract.check("its backend of processes", own)
+    found["backend"] = getattr(own, "backend_kwargs", {}) | {
+        "inner_max_num_threads": own.inner_max_num_threads
     }
     return found

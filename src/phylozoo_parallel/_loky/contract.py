@@ -1,13 +1,13 @@
 """
-Every name of joblib's and loky's insides that maps lean on, in one list, checked once.
+The list of all private names of joblib and loky that maps use; each is checked before its use.
 
 ::
 
     import ──► modules and classes, from where joblib itself has them ──┐ a needed one is not
     a pool opens ──► check(what, thing) ────────────────────────────────┘ there: `missing`
 
-What is optional is done without. When a needed name is missing, maps run on plain calls of
-``Parallel``, which lean on nothing that joblib does not export.
+If an optional name is missing, maps do without what it is used for. If a needed name is missing,
+maps run on plain calls of ``Parallel``, which use only names that joblib exports.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ NEEDED = {
     "loky.backend.resource_tracker": "ensure_running",
     "threading": "_register_atexit",
     "Parallel": "_backend n_jobs",
-    # The joblib that can tell a backend's exceptions, before 1.5, has no submit but apply_async,
-    # and none of the settings.
+    # A backend of joblib before 1.5 has get_exceptions; it has apply_async in the place of submit,
+    # and no backend_kwargs.
     "its backend": """effective_n_jobs get_nested_backend nesting_level retrieve_result_callback
         start_call stop_call submit|get_exceptions""",
     "its backend of threads": "_pool",
@@ -42,52 +42,52 @@ NEEDED = {
         _pending_work_items _processes _processes_management_lock _result_queue._writer
         _shutdown_lock _work_ids terminate""",
 }
-"""What maps need: by the thing that has it, names; of some, one of two."""
+"""What maps need: the names that each thing must have; with a ``|`` one of two is enough."""
 
 OPTIONAL = {
-    # Where there is no surrounding context, or an old one of processes, it need not be asked for.
+    # Saves asking joblib for the backend where there is no context.
     "joblib.parallel": "DEFAULT_BACKEND _backend default_parallel_config",
-    # Temporary files go where the user's context wants them.
+    # Temporary files go to the folder that the user's context names.
     "Parallel": "_backend_kwargs|_backend_args",
-    # Where joblib has no processes, maps run in place with a warning, and not as plain calls.
+    # Where joblib has no processes, maps run in the caller, with a warning.
     "joblib._multiprocessing_helpers": "mp",
-    # What a map leaves behind on a Dask cluster is cancelled.
+    # Tasks that a map leaves on a Dask cluster are cancelled.
     "joblib._dask": "DaskDistributedBackend",
     "its backend of Dask": "_callbacks _collect _continue client",
-    # An executor that joblib opened before is found: shared, not resized while it is busy.
+    # An executor that joblib opened before is found, and so is shared and not resized while busy.
     "loky.reusable_executor": "_executor|_executor_storage _executor_lock",
-    # The direct path: a task skips two threads of loky on its way to a worker.
+    # The direct path: a task goes to a worker without passing two of loky's threads.
     "loky.process_executor": "_CallItem _WorkItem.fn _WorkItem.future",
     "its executor": """_call_queue._buffer _call_queue._sem.acquire _call_queue._wlock.acquire
         _call_queue._wlock._semlock._is_mine _call_queue._writer.send_bytes _call_queue.full
         _call_queue.qsize _running_work_items.append _work_ids.mutex _work_ids.queue""",
-    # Its workers have one hash seed.
+    # All its workers have the same hash seed.
     "its executor that has not started": "_env",
-    # On Windows, Ctrl-C is the caller's alone.
+    # On Windows, Ctrl-C interrupts the caller only.
     "loky.backend.popen_loky_win32": "_winapi",
-    # All workers begin with a call, and without a task.
+    # All workers run our initializer, and start before the first task.
     "its executor's workers": "_ensure_executor_running _env _initargs _initializer",
-    # A worker that holds much on purpose is not replaced.
+    # loky does not replace a worker because of memory that it holds on purpose.
     "a worker's loky.process_executor": "_MAX_MEMORY_LEAK_SIZE",
 }
-"""What is done without where it is missing."""
+"""What maps can do without, in the same form; the comments say what each group is for."""
 
 missing = ""
-"""What is needed and not there; maps then run on plain calls of ``Parallel``."""
+"""What is needed and missing, if anything; maps then run on plain calls of ``Parallel``."""
 
 
 class Missing(Exception):
-    """joblib or loky is not as maps need it; the text says what is not there."""
+    """Something that maps need of joblib or loky is missing; the text says what."""
 
 
 def check(what: str, thing: Any) -> None:
     """
-    Look for all that maps need of a thing, before anything depends on it.
+    Check that a thing has all the names that maps need, before anything depends on them.
 
     Raises
     ------
     Missing
-        A name is not there; from now on `missing` says so.
+        A name is missing; from now on `missing` says so.
     """
     lacks = lacking(what, thing)
     if lacks:
@@ -95,7 +95,7 @@ def check(what: str, thing: Any) -> None:
 
 
 def lacking(what: str, thing: Any) -> str:
-    """Say what that maps need a thing has not; empty if it has all."""
+    """Return which needed name a thing lacks, as a sentence; empty if it has all."""
     for names in NEEDED[what].split():
         if not has(thing, names):
             return f"{what} has no {names.replace('|', ' or ')}"
@@ -103,7 +103,7 @@ def lacking(what: str, thing: Any) -> str:
 
 
 def miss(what: str) -> Missing:
-    """Note that something needed is not there, and return the exception to raise."""
+    """Note that something needed is missing, and return the exception to raise."""
     global missing
     missing = missing or what
     return Missing(what)
@@ -111,7 +111,7 @@ def miss(what: str) -> Missing:
 
 def fits(what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """
-    Look whether something can be called in this way.
+    Check that something can be called with such arguments.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def fits(what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None
 
 
 def takes(call: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Tell whether something can be called in this way."""
+    """Return whether something can be called with such arguments."""
     with suppress(TypeError, ValueError):
         signature(call).bind(*args, **kwargs)
         return True
@@ -131,7 +131,7 @@ def takes(call: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
 
 
 def has(thing: Any, names: str) -> bool:
-    """Tell whether a thing has an attribute, which may have dots or be one of two."""
+    """Return whether a thing has an attribute; `names` may have dots, and ``|`` between two."""
     for name in names.split("|"):
         with suppress(AttributeError):
             attrgetter(name)(thing)
@@ -140,12 +140,12 @@ def has(thing: Any, names: str) -> bool:
 
 
 def optional(what: str, thing: Any) -> bool:
-    """Tell whether a thing has all that is optional of it."""
+    """Return whether a thing has all its optional names."""
     return all(has(thing, names) for names in OPTIONAL[what].split())
 
 
 def _loky() -> str:
-    """Find the package of joblib's executor: its own copy of loky, or loky itself."""
+    """Return the name of the loky that joblib uses: its own copy, or an installed package."""
     with suppress(ImportError, AttributeError):
         executor = import_module("joblib.executor").MemmappingExecutor
         return str(executor.__base__.__module__.rpartition(".")[0])
@@ -155,7 +155,7 @@ def _loky() -> str:
 
 
 def _module(what: str) -> Any:
-    """Import a module, whose name may begin with "loky", and look for what is needed of it."""
+    """Import a module (of joblib's loky, if its name begins with "loky.") and check its names."""
     module = None
     with suppress(ImportError):
         module = import_module(LOKY + what[4:] if what.startswith("loky.") else what)
@@ -190,6 +190,6 @@ SequentialBackend = _backend("Sequential")
 ThreadingBackend = _backend("Threading")
 
 LOST: tuple[type[BaseException], ...] = (BrokenProcessPool,)
-"""What loky raises for the tasks of a pool whose workers are gone."""
+"""The exceptions that loky raises for the tasks of a pool whose workers are gone."""
 if hasattr(process_executor, "ShutdownExecutorError"):
     LOST += (process_executor.ShutdownExecutorError,)

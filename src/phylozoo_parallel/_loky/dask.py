@@ -1,4 +1,4 @@
-"""joblib's backend for Dask: how to cancel what a map leaves behind."""
+"""joblib's backend for Dask: how to cancel the tasks that a map leaves behind."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 def collect_singly(backend: Any) -> None:
     """
-    Have a backend run one collector of results at a time.
+    Make a backend run only one collector of results at a time.
 
-    joblib starts one with each call, while that of a call that was left early still waits for
-    its tasks. Of two that wait for the same futures, one never hears that there are no more; it
-    keeps the result it had last, and with it a task in the cluster, for ever.
+    joblib starts a collector with each call, also while the collector of an earlier call, which
+    was left early, still waits for its tasks. If two wait for the same futures, one of them is
+    never told that there are no more. It then keeps its last result, and with it a task of the
+    cluster, for ever.
     """
     if "_collect" in vars(backend):
         return
     collect, running = backend._collect, False
 
-    async def singly() -> None:  # in the thread of Dask's loop, as all of this
+    async def singly() -> None:  # all of this runs in the thread of Dask's event loop
         nonlocal running
         if running:
             return
@@ -34,7 +35,7 @@ def collect_singly(backend: Any) -> None:
 
 
 def cancel(backend: Any, callbacks: Collection[Any]) -> None:
-    """Cancel the tasks that were submitted with these callbacks, which leave when they end."""
+    """Cancel the tasks that were submitted with these callbacks; the set shrinks as tasks end."""
     with suppress(RuntimeError):  # Dask's loop is closed
         backend.client.loop.add_callback(_cancel, backend, callbacks)
 
@@ -42,8 +43,8 @@ def cancel(backend: Any, callbacks: Collection[Any]) -> None:
 async def _cancel(backend: Any, callbacks: Collection[Any]) -> None:
     import asyncio
 
-    for _ in range(100):  # what was submitted last is not there yet
-        # Finished results are on their way, and let come: Dask would complain.
+    for _ in range(100):  # the tasks submitted last may not be in the backend's list yet
+        # Finished tasks are left alone: their results are on the way, and Dask would complain.
         left = [
             future
             for future, callback in backend._callbacks.items()

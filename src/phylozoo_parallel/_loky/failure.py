@@ -1,4 +1,4 @@
-"""How loky's pool breaks: who died, when the others are gone, and what frees loky itself."""
+"""When loky's pool breaks: which workers died, when all are gone, and how to free loky's thread."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ STATUS = {
     0xC0000374: ", heap corruption",
     0xC0000409: ", abort",
 }
-"""What Windows' exit codes of processes that crash mean."""
+"""Meanings of the exit codes that crashed processes have on Windows."""
 
 
 def ended(executor: Any) -> dict[int, str] | None:
     """
-    Tell which workers of a broken executor have ended by themselves, and how, by their pid.
+    Return which workers of a broken executor have ended by themselves, and how, by their pid.
 
     Returns
     -------
     dict or None
-        None where nobody can tell: the program reaps its children itself, or ignores SIGCHLD.
+        None if that is not known: the program waits for its child processes itself, or ignores
+        SIGCHLD, so that their exit codes are gone.
     """
     workers = list(executor._processes.items())
     codes = {pid: _ending(code) for pid, it in workers if (code := it.exitcode) is not None}
@@ -42,7 +43,7 @@ def ended(executor: Any) -> dict[int, str] | None:
 
 
 def when_gone(executor: Any, call: Callable[[], None]) -> None:
-    """Call when the workers of a broken executor are gone: until then they begin what is left."""
+    """Call a function once all workers of a broken executor are gone: until then they may run."""
     manager = executor._executor_manager_thread
 
     def wait() -> None:
@@ -52,18 +53,20 @@ def when_gone(executor: Any, call: Callable[[], None]) -> None:
 
     try:
         threading.Thread(target=wait, daemon=True).start()
-    except RuntimeError:  # the interpreter ends
+    except RuntimeError:  # the interpreter is shutting down, and starts no more threads
         call()
 
 
 def free(executor: Any) -> None:
     """
-    Free loky from waiting for the rest of what a dead worker was sending.
+    Free loky's thread from waiting for the rest of a result that a dead worker was sending.
 
-    Nothing else ends that wait, as the pipe is open in this process too. With zeros for the
-    rest, what arrives cannot be unpickled, and loky takes the executor for broken.
+    Nothing else ends that wait, because this process also holds an end of the pipe for writing.
+    This writes zeros in the place of the rest. Then the result cannot be unpickled, and loky takes
+    the executor for broken.
     """
-    if sys.platform == "win32":  # there the rest is never missing, but news of the death may be
+    # On Windows no part of a result is missing, but loky may not notice that the worker died.
+    if sys.platform == "win32":
         with suppress(OSError):
             executor._result_queue._writer.send_bytes(bytes(1))
         return
@@ -75,7 +78,7 @@ def free(executor: Any) -> None:
 
 
 def _ending(code: int) -> str:
-    """Describe an exit code; a negative one is the number of a signal, a huge one Windows' own."""
+    """Describe an exit code; a negative one is a signal, and a huge one is an error of Windows."""
     with suppress(ValueError):
         return f"exit code {code}, {signal.Signals(-code).name}"
     if code >= 1 << 31:
@@ -85,10 +88,11 @@ def _ending(code: int) -> str:
 
 def has_stopped(executor: Any) -> bool:
     """
-    Tell whether loky's thread has died of an error, with work left that nobody else does.
+    Return whether loky's manager thread has died of an error, so that nobody does its work.
 
-    Its warning about a worker that stopped will do, where warnings are errors
-    (https://github.com/joblib/joblib/issues/883), or a worker that cannot be replaced.
+    loky tells nobody (https://github.com/joblib/loky/pull/663). A worker that cannot be replaced is
+    enough, or loky's warning that a worker stopped (https://github.com/joblib/joblib/issues/883),
+    if warnings are errors.
     """
     manager = executor._executor_manager_thread
     if manager is None or manager.ident is None or manager.is_alive():
@@ -97,15 +101,15 @@ def has_stopped(executor: Any) -> bool:
 
 
 def break_up(executor: Any) -> None:
-    """Do for a pool whose thread has died what loky does for one that a worker has broken."""
+    """End an executor whose manager thread has died, as loky ends one that a worker has broken."""
     error = BrokenProcessPool("loky's thread has died")
     executor._flags.flag_as_broken(error)
     kill(executor)
-    with suppress(Exception):  # it may die of the same again
+    with suppress(Exception):  # it may fail for the same reason again
         executor._executor_manager_thread.terminate_broken(error)
 
 
 def has_dead(executor: Any) -> bool:
-    """Tell whether a worker of an executor has died, and loky does not know of it yet."""
+    """Return whether a worker of an executor has died, and loky does not know it yet."""
     workers = list(executor._processes.values())
     return not executor._flags.shutdown and any(it.exitcode is not None for it in workers)

@@ -1,11 +1,11 @@
 """
-Newborn workers: what all of an executor begin with, and why none comes into the world.
+New workers: what they run when they start, and why they cannot start.
 
 ::
 
-    equip   from now on every worker begins with a call of ours, however it comes to be started
-    start   the workers, without a task
-    trial   starts what a worker starts with, and reads its last words
+    equip   makes every worker run a function of ours when it starts, whoever starts it
+    start   starts the workers, without a task
+    trial   runs the program that a worker starts with, and reads its error message
 """
 
 from __future__ import annotations
@@ -22,27 +22,35 @@ from phylozoo_parallel._loky import contract
 from phylozoo_parallel._loky.start import SAFE_PATH, terminate
 
 PATIENCE = 20.0
-"""Seconds for a trial."""
+"""Seconds that a trial may take."""
+
+_BIRTH = (
+    ["-c", f"import {contract.LOKY}.backend.popen_loky_win32"]
+    if sys.platform == "win32"
+    else ["-m", f"{contract.LOKY}.backend.popen_loky_posix", "--help"]
+)
+"""What a worker starts with, as arguments of Python."""
 
 
 def equip(executor: Any, begin: Callable[..., None], *args: Any) -> tuple[int, ...]:
     """
-    Have every worker that an executor starts from now on begin with a call.
+    Make every worker that an executor starts from now on call a function first.
 
-    These are not the executor's arguments: others there would have joblib start anew.
+    It is set on the executor, and not given as one of the executor's arguments, because with other
+    arguments joblib would start a new executor.
 
     Parameters
     ----------
     executor : loky's executor
     begin : callable
-        Called with `args`, the names of environment variables that are to go, and the
-        initializer of the executor's user with its arguments.
+        Called with `args`, the names of environment variables to remove, and the initializer of
+        the executor's user with its arguments.
     *args
 
     Returns
     -------
     tuple of int
-        The process ids of those that run already, and so did not begin with it.
+        The process ids of workers that run already, and so have not called it.
     """
     if hasattr(executor, "others") or not contract.optional("its executor's workers", executor):
         return getattr(executor, "others", ())
@@ -57,10 +65,11 @@ def equip(executor: Any, begin: Callable[..., None], *args: Any) -> tuple[int, .
 
 def start(executor: Any, task: Callable[[], Any]) -> None:
     """
-    Have the workers of an executor start.
+    Start the workers of an executor.
 
-    A task would do it, and does where nothing else can; but what a worker holds after its first
-    one is what loky takes for normal, and the user's data comes later.
+    A task would start them, too, and is sent where there is no other way. But loky measures the
+    memory of a worker after its first task, and replaces the worker when it has grown much. So the
+    first task should be one of the user, with the user's data.
     """
     try:
         if not hasattr(executor, "others"):
@@ -69,14 +78,15 @@ def start(executor: Any, task: Callable[[], Any]) -> None:
         with executor._shutdown_lock:
             if not executor._flags.shutdown:
                 executor._ensure_executor_running()
-    except RuntimeError:  # the interpreter ends, and waits for loky's thread, which runs by now
+    # The interpreter is shutting down. It waits for loky's thread, which has started by now.
+    except RuntimeError:
         terminate(executor)
         raise
 
 
 def trial(executor: Any) -> str:
-    """Tell why no worker can start: its own last words, and the file; empty if it can."""
-    command = [sys.executable, "-m", f"{contract.LOKY}.backend.popen_loky_posix", "--help"]
+    """Return why no worker can start: its last error message and the file; empty if it can."""
+    command = [sys.executable, *_BIRTH]
     environment = os.environ | (getattr(executor, "_env", None) or {})
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(

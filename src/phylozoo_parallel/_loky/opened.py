@@ -1,4 +1,4 @@
-"""A ``Parallel`` that is only held open, and takes tasks one at a time."""
+"""A ``Parallel`` that is held open and never called: it takes tasks one by one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Opened:
     Parameters
     ----------
     backend : joblib.parallel.ParallelBackendBase
-        The one to take, where joblib does not fall back to another.
+        The backend to use; joblib may replace it by another.
     workers : int
 
     Attributes
     ----------
     backend : joblib.parallel.ParallelBackendBase
     workers : int
-        How many run at the same time.
+        Number of workers.
     local : bool
         Whether the workers are on this machine.
 
@@ -39,8 +39,8 @@ class Opened:
     """
 
     def __init__(self, backend: Any, workers: int) -> None:
-        # prefer and require are hints for choosing a backend; this one is chosen. One chunk is
-        # one task: no batches of them.
+        # prefer and require would let joblib choose another backend. A task is one chunk: joblib
+        # must not put several into a batch.
         self.parallel = Parallel(
             backend=backend, prefer=None, require=None, batch_size=1, pre_dispatch="all"
         )
@@ -48,9 +48,9 @@ class Opened:
         self.open(workers)
 
     def open(self, workers: int) -> None:
-        """Open the ``Parallel``, again where it was open before."""
+        """Open the ``Parallel``; it may have been open before."""
         fill_streams()
-        # joblib runs a single worker's work in the caller; with two, it stays in workers.
+        # joblib runs the tasks of a single worker in the caller; with two, they run in workers.
         self.parallel.n_jobs = max(workers, 2)
         self._enter()
         try:
@@ -77,7 +77,7 @@ class Opened:
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
         self.workers = backend.effective_n_jobs(self.parallel.n_jobs)
         self._nested = backend.get_nested_backend()
-        self._small = b""  # the pickled nested backend, where a task can do with that
+        self._small = b""  # the pickled nested backend, if a task can be a OneCall
         known = contract.optional("joblib.parallel", contract.parallel)
         if known and type(backend) is contract.LokyBackend and isinstance(self._nested, tuple):
             self._small = pickle.dumps(self._nested, pickle.HIGHEST_PROTOCOL)
@@ -87,19 +87,19 @@ class Opened:
     def _look_at_executor(self) -> None:
         executor = self.executor
         lacks = contract.lacking("its executor", executor)
-        # One that has just broken lets go of its parts, which is no fault of loky's.
+        # An executor that has just broken drops its parts; that is no change of loky.
         if lacks and not getattr(getattr(executor, "_flags", None), "shutdown", False):
             raise contract.miss(lacks)
         contract.fits("its executor's terminate", executor.terminate, kill_workers=True)
 
     def task(self, *calls: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
-        """Return what the backend takes, to run these calls in a worker."""
+        """Return the task that runs these calls in a worker, in the form the backend takes."""
         if self._small and len(calls) == 1:
             return one_call.one_call(*calls[0], self._small)
         return contract.BatchedCalls([(*call, {}) for call in calls], self._nested)
 
     def submit(self, task: Any, callback: Callable[[Any], None]) -> Any:
-        """Have a task run in a worker; the callback gets what :meth:`outcome` takes."""
+        """Run a task in a worker; the callback is called with the argument of :meth:`outcome`."""
         return getattr(self.backend, self._name)(task, callback=callback)
 
     def outcome(self, out: Any) -> Any:
@@ -107,7 +107,7 @@ class Opened:
         return self.backend.retrieve_result_callback(out)[0]
 
     def use(self, threads: Any) -> None:
-        """Put other worker threads in the place of joblib's."""
+        """Use other worker threads in the place of joblib's."""
         contract.check("its backend of threads", self.backend)
         self.threads = self.backend._pool = threads
 
@@ -118,7 +118,7 @@ class Opened:
 
     @property
     def folder(self) -> str | None:
-        """Where the user's joblib settings want temporary files."""
+        """The folder that the user's joblib settings name for temporary files, if any."""
         folder: str | None = None
         for name in "_backend_kwargs", "_backend_args":  # the latter before joblib 1.5
             folder = getattr(self.parallel, name, {}).get("temp_folder") or folder
@@ -126,7 +126,7 @@ class Opened:
 
     @staticmethod
     def function(task: Any) -> Any:
-        """Return the first function that a task calls; None for a task of others."""
+        """Return the function that a task calls first; None if the task is not one of ours."""
         calls: Any = getattr(task, "items", ()) if isinstance(task, contract.BatchedCalls) else ()
         return calls[0][0] if calls else one_call.function(task)
 
@@ -137,7 +137,7 @@ class Opened:
 
 
 def examine() -> str:
-    """Look for all that maps need, without a worker; return what is missing, or nothing."""
+    """Check all that maps need, without starting a worker; return what is missing, or ""."""
     if not contract.missing:
         with suppress(contract.Missing):
             context.settings(None)

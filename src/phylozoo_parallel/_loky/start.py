@@ -1,4 +1,4 @@
-"""How loky's worker processes start, and how many they are."""
+"""How loky's worker processes start, and how many there are."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from typing import Any, TextIO
 from phylozoo_parallel._loky import contract
 
 THREADS = {"ExecutorManagerThread", "QueueFeederThread"}
-"""Names of loky's threads, in which no map must wait."""
+"""Names of loky's threads; a map that waited in one of them would wait for ever."""
 
 LEAK_LIMIT = (f"{contract.LOKY}.process_executor", "_MAX_MEMORY_LEAK_SIZE")
-"""Where a worker finds the bytes that it may grow by before loky replaces it."""
+"""Module and name of loky's limit: a worker whose memory grows by so many bytes is replaced."""
 
 MOST = 61 if sys.platform == "win32" else sys.maxsize
-"""Worker processes at most: Windows waits for no more at once, and loky forgets when resized."""
+"""Most worker processes: Windows cannot wait for more at once; loky does not check it on resize."""
 
 _held: Any = None
-"""The executor that maps use; loky from 3.7 on has one for each thread, of which this is one."""
+"""The executor that maps use; from loky 3.7 on there is one for each thread, and this is one."""
+
 SAFE_PATH = "PYTHONSAFEPATH"
-"""Environment variable for the start of workers; from Python 3.11 on."""
+"""Environment variable that keeps the current directory out of ``sys.path`` (Python 3.11)."""
 
 _SEED = str(int.from_bytes(os.urandom(4), "big") or 1)
-"""Of the hashes of texts, in all workers of this program."""
+"""The hash seed of all workers of this program."""
 
-_left_behind: Any = None
+_of_parent: Any = None
 
 
 def hold(executor: Any) -> None:
@@ -50,23 +51,23 @@ def current() -> Any:
 
 
 def is_open(executor: Any) -> bool:
-    """Tell whether an executor takes tasks."""
+    """Return whether an executor takes tasks."""
     return executor is not None and not executor._flags.shutdown
 
 
 def busy(executor: Any) -> bool:
-    """Tell whether an executor has tasks."""
+    """Return whether an executor has tasks."""
     return bool(executor._pending_work_items)
 
 
 def size(executor: Any) -> int:
-    """Tell how many workers an executor has, or will have when they are needed."""
+    """Return how many workers an executor has, or will have once they are needed."""
     return int(executor._max_workers)
 
 
 @contextmanager
 def at_hand(executor: Any) -> Iterator[None]:
-    """Have joblib find an executor that was opened in another thread."""
+    """Let joblib find an executor that was opened in another thread (from loky 3.7 on)."""
     here, settings = _of_this_thread()
     storage = getattr(contract.reusable_executor, "_executor_storage", None)
     if storage is None or here is executor or not is_open(executor):
@@ -80,7 +81,7 @@ def at_hand(executor: Any) -> Iterator[None]:
 
 
 def _of_this_thread() -> tuple[Any, Any]:
-    """Return what loky keeps for the next call in this thread: an executor, and its settings."""
+    """Return the executor that loky keeps for the next call in this thread, and its settings."""
     loky: Any = contract.reusable_executor
     storage = getattr(loky, "_executor_storage", None)  # from loky 3.7 on
     if storage is not None:
@@ -89,7 +90,11 @@ def _of_this_thread() -> tuple[Any, Any]:
 
 
 def fill_streams() -> None:
-    """Open what is closed of stdin, stdout and stderr: no pipe of joblib's may be printed to."""
+    """
+    Open stdin, stdout and stderr if they are closed.
+
+    Otherwise joblib's next pipe would get such a number, and what is printed would go into it.
+    """
     with suppress(OSError):
         fd = os.open(os.devnull, os.O_RDWR)
         while fd <= 2:
@@ -112,15 +117,15 @@ def pids(executor: Any) -> tuple[int, ...]:
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Have processes that start here inherit a blocked SIGINT: Ctrl-C is the caller's alone."""
+def interrupts_blocked() -> Iterator[None]:
+    """Make processes that start here inherit a blocked SIGINT: Ctrl-C is for the caller only."""
     if sys.platform == "win32":
         from phylozoo_parallel._loky.windows import own_group
 
         with own_group():
             yield
         return
-    # They let interrupts through again when they have started.
+    # The resource trackers start before: they let interrupts through again once they run.
     with _safe_path():
         contract.resource_tracker.ensure_running()
         multiprocessing.resource_tracker.ensure_running()
@@ -133,7 +138,7 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _safe_path() -> Iterator[None]:
-    """Have Python programs that start here not take a random.py of this directory for Python's."""
+    """Keep Python programs that start here from importing a random.py of the current directory."""
     if SAFE_PATH in os.environ:
         yield
         return
@@ -146,25 +151,27 @@ def _safe_path() -> Iterator[None]:
 
 def hash_alike(executor: Any) -> None:
     """
-    Have all workers that an executor starts from now on hash alike.
+    Give all workers that an executor starts from now on the same hash seed.
 
-    The order of a set, and with it sums and ties, would else depend on which worker ran an item.
-    Set here it is not one of the executor's arguments: another one there has joblib start anew.
+    Otherwise the order of a set, and with it sums and ties, would depend on which worker ran an
+    item. It is set on the executor, and not given as one of its arguments, because with other
+    arguments joblib would start a new executor.
     """
-    theirs = os.environ.get("PYTHONHASHSEED", "random")
-    if theirs == "random" and not executor._processes:  # else those of the user's own Parallel
+    chosen = os.environ.get("PYTHONHASHSEED", "random")
+    # An executor with processes was started by the user's own Parallel.
+    if chosen == "random" and not executor._processes:
         executor._env = {"PYTHONHASHSEED": _SEED} | (getattr(executor, "_env", None) or {})
 
 
 def resize(executor: Any, workers: int) -> None:
-    """Resize an idle executor; loky's own way waits for ever if a worker dies meanwhile."""
+    """Resize an idle executor. loky's own way waits for ever if a worker dies meanwhile."""
     if executor is not None and executor._flags.shutdown:
-        terminate(executor)  # or its folders stay until the program ends
+        terminate(executor)  # otherwise its temporary folders stay until the program ends
         return
     if executor is None or executor._pending_work_items:
         return
     lock = getattr(executor, "_submit_resize_lock", nullcontext())  # before loky 3.7
-    with lock, suppress(ValueError):  # it broke: its queue is closed
+    with lock, suppress(ValueError):  # the executor has broken, and its queue is closed
         with executor._processes_management_lock:
             for _ in range(workers, len(executor._processes)):
                 executor._call_queue.put(None)
@@ -175,17 +182,17 @@ def resize(executor: Any, workers: int) -> None:
 
 
 def terminate(executor: Any, kill_workers: bool = True) -> None:
-    """End an executor and its folders, and its workers at once or after their tasks."""
-    # The lock of joblib 1.6 is not there when loky 3.7 is; all but the folders has been done then.
+    """End an executor, its temporary folders, and its workers: at once or after their tasks."""
+    # joblib 1.6 wants a lock that loky 3.7 no longer has. All but the folders is done by then.
     with suppress(AttributeError):
         executor.terminate(kill_workers=kill_workers)
 
 
 def _forget() -> None:
-    """Let go, in a forked child, of the executor that stayed with the parent."""
-    global _held, _left_behind
-    # Kept alive: collecting it would write to the parent's pipes.
-    _left_behind = _held, _of_this_thread()
+    """Forget the parent's executor in a forked child: its workers are the parent's."""
+    global _held, _of_parent
+    # It is kept alive: if it were collected, it would write to the parent's pipes.
+    _of_parent = _held, _of_this_thread()
     _held = None
     loky: Any = contract.reusable_executor
     if hasattr(loky, "_executor_storage"):

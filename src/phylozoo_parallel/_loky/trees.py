@@ -1,9 +1,8 @@
 """
-Ends workers with all that they have started: aligners, shells, and what those have started.
+Ends workers with all programs that they have started (aligners, shells) and that those started.
 
-loky's own way needs psutil, or else ``pgrep``, which small systems do not have; and it ends what
-is there when it looks, while a shell goes on starting. Here a process is stopped before its
-children are looked for.
+loky's own way needs psutil or ``pgrep``, which small systems do not have. It also misses programs
+that a shell starts while loky looks. Here each process is stopped before its children are listed.
 """
 
 from __future__ import annotations
@@ -25,33 +24,30 @@ def end(workers: Iterable[Any]) -> None:
     Parameters
     ----------
     workers : iterable of multiprocessing.Process
-        Those that have ended by themselves have left nothing that could be found.
+        Those that have ended by themselves are skipped: their children can no longer be found.
     """
     running = [worker for worker in workers if worker.exitcode is None]
-    if sys.platform == "win32":
-        for worker in running:
-            _end_on_windows(worker)
-    else:
-        _end_on_posix({worker.pid for worker in running})
+    _end(running)
     for worker in running:
         worker.join()
 
 
 if sys.platform == "win32":
 
-    def _end_on_windows(worker: Any) -> None:
-        with suppress(OSError):
-            command = ["taskkill", "/F", "/T", "/PID", str(worker.pid)]
-            flags = subprocess.CREATE_NO_WINDOW
-            subprocess.run(command, capture_output=True, creationflags=flags, check=False)
-        with suppress(OSError):
-            worker.terminate()  # which is what SIGKILL is elsewhere
+    def _end(workers: Iterable[Any]) -> None:
+        for worker in workers:
+            with suppress(OSError):
+                command = ["taskkill", "/F", "/T", "/PID", str(worker.pid)]
+                flags = subprocess.CREATE_NO_WINDOW
+                subprocess.run(command, capture_output=True, creationflags=flags, check=False)
+            with suppress(OSError):
+                worker.terminate()  # on Windows this is what SIGKILL is elsewhere
 
 else:
 
-    def _end_on_posix(pids: set[int]) -> None:
+    def _end(workers: Iterable[Any]) -> None:
         found: set[int] = set()
-        new = pids
+        new: set[int] = {worker.pid for worker in workers}
         try:
             while new:
                 found |= new
@@ -59,12 +55,13 @@ else:
                     _signal(pid, signal.SIGSTOP)
                 children = _children()
                 new = {child for pid in found for child in children[pid]} - found
-        finally:  # Ctrl-C must not leave them stopped
+        finally:  # also after Ctrl-C: they must not stay stopped
             for pid in found:
                 _signal(pid, signal.SIGKILL)
 
     def _signal(pid: int, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # it is gone, or another user's by now
+        # It is gone, or another user's process has its number by now.
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
     def _children() -> defaultdict[int, list[int]]:
@@ -85,5 +82,5 @@ else:
             return
         for name in filter(str.isdecimal, os.listdir("/proc")):
             with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-                # The name of the program, in parentheses, may hold anything.
+                # The name of the program, in parentheses, may contain any character.
                 yield int(name), int(file.read().rpartition(b")")[2].split()[1])

@@ -1,4 +1,4 @@
-"""What loky's processes need on Windows to leave Ctrl-C to the program."""
+"""On Windows: keeps Ctrl-C away from the processes that loky starts."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _here = threading.local()
 
 @contextmanager
 def own_group() -> Iterator[None]:
-    """Have processes that loky starts here be of groups of their own, which no Ctrl-C reaches."""
+    """Start loky's processes in process groups of their own, which Ctrl-C does not reach."""
     for module in _STARTERS:
         if getattr(module, "_winapi", None) is _winapi:
             module._winapi = SimpleNamespace(**vars(_winapi) | {"CreateProcess": _create_process})
-    before, _here.deaf = getattr(_here, "deaf", False), True
+    before, _here.own_group = getattr(_here, "own_group", False), True
     try:
         yield
     finally:
-        _here.deaf = before
+        _here.own_group = before
 
 
 def _create_process(*arguments: Any) -> Any:
-    if getattr(_here, "deaf", False):
+    if getattr(_here, "own_group", False):
         flags = arguments[5] | _NEW_PROCESS_GROUP
         arguments = (*arguments[:5], flags, *arguments[6:])
     return _winapi.CreateProcess(*arguments)

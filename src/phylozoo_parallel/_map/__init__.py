@@ -1,1 +1,1 @@
-"""One map, in the caller: what is sent, what has come back, and what to hand out next."""
+"""One map, in the caller: what to send, what has come back, and what to hand out next."""

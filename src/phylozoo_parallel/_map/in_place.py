@@ -1,4 +1,4 @@
-"""A map without workers: items run one by one, when their results are asked for."""
+"""A map without workers: the caller runs each item when its result is asked for."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class InPlace(chain[Any]):
 def one_by_one(
     func: Callable[..., Any], items: Iterator[Any], options: Options, done: list[int]
 ) -> Generator[Any, None, None]:
-    """Yield the result of each item, or what it raised where that is asked for; count them."""
-    # A generator, and not the built-in map: a StopIteration of func becomes a RuntimeError
-    # in it (PEP 479) where the built-in would cut the results short.
+    """Yield the result of each item, and count it; its exception, if those are to be returned."""
+    # This is a generator because a StopIteration raised by func becomes a RuntimeError in it
+    # (PEP 479). The built-in map would end, as if there were no more items.
     for index, item in enumerate(items):
         try:
             result = func(*item) if options.star else func(item)

@@ -1,8 +1,8 @@
 """
-The input of a map, read in the caller's thread, which hands out the results as well.
+The input of a map. It is read in the caller's thread, which also hands out the results.
 
 An input may be slow: a file on a network, a server, a computation. It is then read item by item,
-and none is waited for while a result waits for the reader.
+and the map does not wait for the next item while it has a result to hand out.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from time import monotonic
 from typing import Any
 
 BLOCK = 64
-"""Most items that are read from a container between two looks at the clock."""
+"""Number of items that are read from a container at most before the clock is read again."""
 
 SLOW = 0.002
 """Seconds; an item that takes longer to read is slow."""
 
 _EMPTY: tuple[Iterable[Any], ...] = [], (), range(0), {}, {}.values(), {}.items(), set(), "", b""
 _CONTAINERS = {type(iter(it)) for it in _EMPTY}
-"""Types of iterators whose items are there; others may be long in coming."""
+"""Types of iterators over items that exist already; items of others may have to be waited for."""
 
 
 class Input:
@@ -35,37 +35,38 @@ class Input:
     Attributes
     ----------
     slow : bool
-        Whether the item that was read last was long in coming.
+        Whether the item that was read last was slow.
     """
 
     def __init__(self, items: Iterator[Any]) -> None:
         self.slow = False
         self._items = items
-        self._begun: list[Any] = []  # a chunk that has to be whole, and is not yet
+        self._begun: list[Any] = []  # the items so far of a chunk that must be complete
         self._read_on = self._read_blocks if type(items) in _CONTAINERS else self._read_singly
 
     def read(
         self, size: int, seconds: float, hurry: Callable[[], bool] = lambda: False
     ) -> tuple[list[Any], bool, Exception | None]:
         """
-        Read items: no more than `size`, and one or as many as come within so many seconds.
+        Read the items of the next chunk: at least one, and at most `size`.
 
         Parameters
         ----------
         size : int
         seconds : float
-            Infinite for `size` items and no fewer, unless the input ends.
+            How long to read. If it is infinite, the chunk must have `size` items, unless the input
+            ends.
         hurry : callable
-            Tells whether there is something better to do than to wait for a slow item.
+            Returns whether there is something more useful to do than to wait for a slow item.
 
         Returns
         -------
         tuple
-            The items, whether there are no more, and the error that they ended with.
+            The items, whether the input has ended, and the error that it ended with or None.
         """
         items, self._begun = self._begun, []
         try:
-            # Into a list that is there, to keep what comes before an error.
+            # The list exists before, so that it keeps the items that come before an error.
             over = self._read_on(items, size, seconds, hurry)
         except Exception as error:
             return items, True, error

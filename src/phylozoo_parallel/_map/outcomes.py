@@ -1,5 +1,5 @@
 """
-What came of chunks: told to the map's state, and read when it is their turn.
+Outcomes of chunks: they are passed to the map's state, and read when it is their turn.
 
 ::
 
@@ -27,49 +27,51 @@ from phylozoo_parallel.errors import line, placed
 
 class Outcomes:
     """
-    Between one map's engine and transport, and its state.
+    Reads the outcomes of one map's engine, and passes them to the map's state.
 
     Parameters
     ----------
     engine : Engine
     transport : Transport
     state : State
-    heard : Listener
-        Told what came, too.
+    listener : Listener
+        It is told what came, too.
     """
 
-    def __init__(self, engine: Engine, transport: Transport, state: State, heard: Listener) -> None:
+    def __init__(
+        self, engine: Engine, transport: Transport, state: State, listener: Listener
+    ) -> None:
         self._engine = engine
         self._transport = transport
         self._state = state
-        self._heard = heard
+        self._listener = listener
 
     def give_up(self, chunk: Chunk, progress: Progress) -> None:
-        """End the map because an item of a chunk takes too long."""
+        """Give up an item of a chunk because it takes too long."""
         if self._engine.give_up(chunk, progress):
             return
         self._state.flying.remove(chunk)
-        self._heard.failed(chunk, "late")
+        self._listener.failed(chunk, "late")
         self._state.late(chunk, progress)
         failures = [it for it in chunk.failures if it.item < chunk.first + progress.done]
         self._accept(chunk, chunk.results[: progress.done], progress.done, failures)
 
     def settle(self, chunk: Chunk, out: Any) -> None:
-        """Tell the state what came of a chunk: results, an error, or what is left to do of it."""
+        """Pass the outcome of a chunk to the state: results, an error, and what is left to run."""
         state = self._state
         if chunk not in state.flying:
             return
         state.flying.remove(chunk)
         try:
-            *came, told_besides, times = self._engine.outcome(out)
+            *came, notices, times = self._engine.outcome(out)
         except WorkersLost as loss:
             chunk.close()
-            self._heard.failed(chunk, "lost")
+            self._listener.failed(chunk, "lost")
             state.lost(chunk, loss)
             return
-        except Exception as error:  # of a scheduler, which knows nothing of items
+        except Exception as error:  # an error of a scheduler, which knows nothing of items
             chunk.close()
-            self._heard.failed(chunk, "failed")
+            self._listener.failed(chunk, "failed")
             if len(chunk.items) > 1 and self._state.options.return_exceptions:
                 state.singles(chunk.first, chunk.items)
                 return
@@ -77,11 +79,11 @@ class Outcomes:
                 error.add_note(f"{chunk} of the map did not come back")
             state.fail(chunk.first, error)
             return
-        self._book(chunk, *came)
-        self._heard.came(chunk, came[1], came[2][0], times)
-        told.deliver(told_besides)
+        self._pass_on(chunk, *came)
+        self._listener.came(chunk, came[1], came[2][0], times)
+        told.deliver(notices)
 
-    def _book(
+    def _pass_on(
         self,
         chunk: Chunk,
         results: Any,
@@ -89,10 +91,10 @@ class Outcomes:
         took: tuple[float, ...],
         failures: Sequence[Failure],
     ) -> None:
-        """Tell the state what a worker returned of a chunk."""
+        """Pass what a worker returned of a chunk to the state."""
         state = self._state
         items, first = chunk.items, chunk.first + done
-        # What the chunk ended with has no place among its results.
+        # A failure that ended the chunk stands for none of its results.
         ended = failures[-1] if failures and failures[-1].item in (-1, first) else None
         try:
             self._accept(chunk, results, done, [it for it in failures if it is not ended])
@@ -109,7 +111,7 @@ class Outcomes:
         elif ended.item >= 0:
             state.end(first, self._rebuilt(ended))
         elif len(items) > 1:
-            state.singles(chunk.first, items)  # to learn which of them it is
+            state.singles(chunk.first, items)  # to find out which item it is
         else:
             state.fail(first, self._rebuilt(ended))
 
@@ -121,7 +123,7 @@ class Outcomes:
             self._state.came(chunk, done)
 
     def values(self, chunk: Chunk) -> Any:
-        """Return the results of a finished chunk; where they cannot be read, run it anew."""
+        """Return the results of a finished chunk; if they cannot be unpickled, run it again."""
         try:
             results = self._transport.values(chunk)
         except Exception as error:
@@ -135,7 +137,7 @@ class Outcomes:
         return rebuilt(failure, self._transport.error(failure.error))
 
     def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
-        """Find the result that cannot be unpickled."""
+        """Run the items of a chunk one by one, to find the result that cannot be unpickled."""
         if len(chunk.items) > 1:
             self._state.singles(chunk.first, chunk.items)
             return

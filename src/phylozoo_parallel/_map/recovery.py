@@ -3,11 +3,12 @@ Decide what to do with a chunk whose worker died: a pure function.
 
 ::
 
-    chunk, how far it was, who died ──► chunks to run again, and the error where there is one
+    chunk, its progress, who died ──► chunks to run again, and the errors of failed items
 
-loky ends all workers of a pool when one of them dies. What no worker had begun, and what the
-others ran, runs again at no cost. What the dead one ran is tried item by item, so that the
-guilty one is found, and each at most `retries` times.
+loky ends all workers of a pool when one of them dies. Chunks that no worker had begun, and chunks
+of the other workers, run again, which does not count as one of their `retries`. The items that the
+dead worker may have been running are tried one by one, each at most `retries` times, so that the
+item that kills workers is found.
 """
 
 from __future__ import annotations
@@ -25,33 +26,33 @@ def salvage(
     chunk: Chunk, loss: WorkersLost, options: Options
 ) -> tuple[list[Chunk], list[tuple[int, Exception]]]:
     """
-    Decide what becomes of a lost chunk.
+    Decide what to do with a lost chunk.
 
     Parameters
     ----------
     chunk : Chunk
-        With its progress, and with its items.
+        With its progress and its items.
     loss : WorkersLost
         Which workers died, and how.
     options : Options
-        Of the map.
+        The options of the map.
 
     Returns
     -------
     tuple
-        The chunks to run again, and the indices and errors of what has failed: of one item, where
-        the map ends with it.
+        The chunks to run again, and the index and the error of each failed item. Without
+        `return_exceptions` the map ends with the error, and there is at most one.
     """
     first, items, progress = chunk.first, chunk.items, chunk.progress
-    guilty = progress is not None and (chunk.late or loss.hit(progress))
+    guilty = progress is not None and (chunk.late or loss.may_have_died_in(progress))
     begun = progress is not None and not progress.at_function
     if progress is None or (not guilty and (options.retries or not begun)):
-        # No worker, or not a dead one, had it, or none of its items has begun.
+        # No worker had begun with it; or its worker was alive, and running it again is allowed.
         return [Chunk(first, items, chunk.losses)], []
     begin, end = _suspects(chunk, progress)
     found = end - begin == 1 or not begun
     message = _verdict(chunk, progress, loss, options, found)
-    lost = begin if options.retries else 0  # what its worker has done is lost, too
+    lost = begin if options.retries else 0  # the results before them are lost with the worker
     before = [Chunk(first, items[:lost])] if lost else []
     after = [Chunk(first + end, items[end:])] if end < len(items) else []
     if message is None:
@@ -73,13 +74,17 @@ def salvage(
 def _verdict(
     chunk: Chunk, progress: Progress, loss: WorkersLost, options: Options, found: bool
 ) -> str | None:
-    """Say what to raise, with what is at fault `found`; None where that is yet to be seen."""
+    """
+    Return the message of the error, or None to try again.
+
+    `found` says that it is known which item, or the function, is at fault.
+    """
     if chunk.late:
         return too_late(chunk, progress, options) if found or not options.retries else None
-    # What unpickles the function may run twice in any case: no item has begun.
+    # Unpickling the function is tried twice even without retries: no item has begun by then.
     if chunk.losses < (max(options.retries, 1) if progress.at_function else options.retries):
         return None
-    guilty = loss.hit(progress)
+    guilty = loss.may_have_died_in(progress)
     how = (loss.codes or {}).get(
         progress.pid, "how is unknown" if guilty else "with one of its pool"
     )
@@ -91,13 +96,13 @@ def _verdict(
 
 
 def too_late(chunk: Chunk, progress: Progress, options: Options) -> str:
-    """Say that an item took too long, or what is done around it."""
+    """Return the message for an item that took too long, or for what comes before and after it."""
     return _named(chunk, progress) + exceeded(progress, options.timeout or 0.0)
 
 
 def _suspects(chunk: Chunk, progress: Progress) -> tuple[int, int]:
-    """Return the first and the last but one position of the items that may have been running."""
-    if not progress.running:  # it unpickled the items, or pickled the results
+    """Return the positions, from and up to, of the items that may have been running."""
+    if not progress.running:  # the worker was unpickling the items, or pickling the results
         return 0, len(chunk.items)
     return progress.done, min(progress.done + progress.running, len(chunk.items))
 

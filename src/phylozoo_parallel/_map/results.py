@@ -1,4 +1,4 @@
-"""What the caller holds of a map: an iterator of results, and the errors that it raises."""
+"""The iterator of results that a map returns, and the exceptions that it raises."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phylozoo_parallel.errors import WorkerTraceback
 
 
 class Results(chain[Any]):
-    """The results of a map, one by one: flattened in C from the lists of its chunks."""
+    """The results of a map, one by one; C code takes them out of one list for each chunk."""
 
     _chunks: _Chunks
     _how_far: Callable[[], str]
@@ -28,15 +28,15 @@ class Results(chain[Any]):
         how_far: Callable[[], str],
     ) -> Results:
         """
-        Return the results in the lists of a generator.
+        Return an iterator over the results in the lists that a generator yields.
 
         Parameters
         ----------
         chunks : Generator of list
         stop : callable
-            Has the generator end soon, when it runs in another thread.
+            Tells the generator to end soon, where it runs in another thread.
         how_far : callable
-            Tells how many items are done.
+            Returns the text that says how many items are done.
         """
         steps = _Chunks(chunks, stop)
         results: Any = cls.from_iterable(steps)
@@ -45,12 +45,12 @@ class Results(chain[Any]):
 
     def close(self) -> None:
         """
-        End the map; what has not begun does not run.
+        End the map; items that have not begun do not run.
 
         It may be called in any thread; a ``next`` that waits in another thread ends, too.
         """
         self._chunks.close()
-        deque(self, maxlen=0)  # what is left of the latest chunk
+        deque(self, maxlen=0)  # drops the results that are left of the latest chunk
 
     def __repr__(self) -> str:
         return f"<results: {self._how_far()}>"
@@ -85,29 +85,30 @@ class _Chunks:
                 self._turn.release()
 
     def _end(self) -> None:
-        with suppress(ValueError):  # it runs in this very thread: this is a signal's handler
+        # The generator runs in this very thread, if a handler of a signal calls this.
+        with suppress(ValueError):
             self._chunks.close()
 
 
 def rebuilt(failure: Failure, error: Any) -> BaseException:
     """
-    Return the exception of a worker, as the caller shall see it.
+    Return a worker's exception in the form that the caller sees.
 
     Parameters
     ----------
     failure : Failure
     error : BaseException or None
-        Unpacked from it; None where that was not possible.
+        The unpickled exception of the failure; None if it could not be pickled or unpickled.
     """
     if not isinstance(error, BaseException):
         message = f"{failure.where}: {failure.line} (this exception itself could not be pickled)"
         error = RuntimeError(message)
-    put = BaseException.__setattr__  # a frozen dataclass refuses its own
+    put = BaseException.__setattr__  # the exception's own may refuse (a frozen dataclass)
     trace = error.__traceback__
-    if error is not failure.error:  # a thread's comes as it was raised
+    if error is not failure.error:  # it was pickled; that of a thread is the object it raised
         put(error, "__traceback__", None)
     elif trace is not None and trace.tb_next is not None:
-        put(error, "__traceback__", trace.tb_next)  # without a frame of ours
+        put(error, "__traceback__", trace.tb_next)  # without the frame of this library
     if error is not failure.error or not _explained(error):
         put(error, "__cause__", WorkerTraceback(f"{with_source(failure.trace)}{failure.where}"))
     if hasattr(error, "add_note"):
@@ -117,7 +118,7 @@ def rebuilt(failure: Failure, error: Any) -> BaseException:
 
 
 def _explained(error: BaseException) -> bool:
-    """Tell whether the user's code said, or chose not to say, what an exception came from."""
-    if isinstance(error.__cause__, WorkerTraceback):  # raised once more
+    """Return whether an exception has a cause or context, or ``raise ... from None`` hides it."""
+    if isinstance(error.__cause__, WorkerTraceback):  # ours, of an earlier map that raised it
         return False
     return bool(error.__cause__ or error.__context__ or error.__suppress_context__)

@@ -1,8 +1,8 @@
 """
-The lines of source that a worker's traceback lacks.
+Adds the lines of source code that a worker's traceback lacks.
 
-What is typed into a notebook or at a prompt has lines in the caller's ``linecache`` alone, and a
-machine far away may not have the caller's files at all.
+Code that was typed into a notebook or at a prompt is only in the caller's ``linecache``, and a
+worker on another machine may not have the caller's files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _FRAME = re.compile(r'(?P<margin>[ |+]*)  File "(?P<file>.+)", line (?P<line>\d+
 
 
 def with_source(trace: str) -> str:
-    """Return the text of a traceback, with the lines that are known here filled in."""
+    """Return the text of a traceback with the missing lines of source, as far as known here."""
     lines = trace.splitlines()
     filled = []
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
@@ -30,7 +30,7 @@ def with_source(trace: str) -> str:
 
 def _line(file: str, name: str, number: int) -> str:
     found = linecache.getline(file, number)
-    # Since Python 3.13.1 what is typed at the prompt is kept apart, by code and not by file.
+    # From Python 3.13.1 on, lines typed at the prompt are kept by code object, and not by file.
     typed: dict[Any, Any] = getattr(linecache, "_interactive_cache", {})
     for key, entry in reversed(typed.items()) if not found else ():
         if isinstance(key, tuple) and {file, name} <= set(key) and 0 < number <= len(entry[2]):

@@ -117,8 +117,9 @@ class State:
             return self._resumed()
         if self.exhausted or self._pile >= PILE:
             return None
-        patience = float("inf") if self.options.chunksize else self.measured.target(self.workers)
-        return Read(self._size(0), patience)
+        size = self._size(0)
+        whole = self.options.chunksize or size == 1
+        return Read(size, float("inf") if whole else self.measured.target(self.workers))
 
     def patience(self) -> float:
         """

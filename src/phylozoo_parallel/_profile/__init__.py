@@ -1,1 +1,1 @@
-"""What a profile makes of what it heard: lanes, figures, advice, text, picture and trace."""
+"""What a profile makes of its records: lanes, figures, advice, text, picture and trace."""

@@ -1,8 +1,8 @@
 """
-What to do about a map, in one sentence, where something dominates.
+One sentence of advice on a map, if one thing took much of its time.
 
-Each rule looks for one thing; it returns the share of the workers' time that it would explain,
-and what to do. The rule that explains most speaks.
+Each rule looks for one cause. It returns the share of the workers' time that this cause explains,
+and what to do about it. The rule with the largest share gives the advice.
 """
 
 from __future__ import annotations
@@ -26,40 +26,42 @@ from phylozoo_parallel._profile.lanes import (
 from phylozoo_parallel._profile.units import count, seconds, size
 
 DOMINATES = 0.25
-"""Of the workers' time; less is not worth a word."""
+"""Smallest share of the workers' time that is worth advice."""
 
 SHORT = 0.05
-"""Seconds; a map that takes less is quick enough."""
+"""Seconds; a map that takes less needs no advice."""
 
 LARGE = 1e6
-"""Bytes of a function from which it may be what takes time."""
+"""Bytes of a pickled function from which on it may take much time."""
 
 TINY = 1e-3
-"""Seconds of an item that is small."""
+"""Seconds; an item that takes less is small."""
 
 HEAVY = 3e4
-"""The same of an item or a result."""
+"""Bytes of an item or a result from which on it may take much time."""
 
-Said = tuple[float, str] | None
-RULES: list[Callable[[Figures], Said]] = []
+Found = tuple[float, str] | None
+"""A rule's share of the workers' time and its advice; None if the cause is not there."""
+
+RULES: list[Callable[[Figures], Found]] = []
 
 
 def advice(one: Figures) -> str | None:
-    """Return what to do about a map; None where nothing dominates."""
+    """Return the advice on a map; None if no cause explains enough."""
     if one.wall < SHORT:
         return None
-    said = [found for rule in RULES if (found := rule(one)) and found[0] >= DOMINATES]
-    return max(said)[1] if said else None
+    causes = [found for rule in RULES if (found := rule(one)) and found[0] >= DOMINATES]
+    return max(causes)[1] if causes else None
 
 
-def _rule(rule: Callable[[Figures], Said]) -> Callable[[Figures], Said]:
+def _rule(rule: Callable[[Figures], Found]) -> Callable[[Figures], Found]:
     RULES.append(rule)
     return rule
 
 
 @_rule
-def tiny(one: Figures) -> Said:
-    """Find items that take less than what it costs to send them."""
+def tiny(one: Figures) -> Found:
+    """Find items that take less time than it takes to send them."""
     if one.backend == "sequential" or _heavy(one) or one.reached >= 1:
         return None
     each, cost = one.computing / one.items, break_even(one)
@@ -79,14 +81,14 @@ def _heavy(one: Figures) -> bool:
 
 
 def break_even(one: Figures) -> float:
-    """Return what an item of the map took altogether: what it would have to take by itself."""
+    """Return the time that an item of this map took altogether: longer ones are worth sending."""
     apart = one.shares[STARTING] + one.shares[TAIL]
     return one.wall * (1 - apart) / max(one.items, 1)
 
 
 @_rule
-def captured(one: Figures) -> Said:
-    """Find a function that takes much memory with it."""
+def captured(one: Figures) -> Found:
+    """Find a function that captures much memory, which is shipped with it."""
     if one.function_bytes < LARGE:
         return None
     pickling = sum(it.end - it.begin for it in one.record.spells() if it.doing == "pickling")
@@ -100,7 +102,7 @@ def captured(one: Figures) -> Said:
 
 
 @_rule
-def large_results(one: Figures) -> Said:
+def large_results(one: Figures) -> Found:
     """Find results that take long to come back."""
     each = one.bytes_back / max(one.items, 1)
     if each < HEAVY or one.bytes_back < one.bytes_out:
@@ -112,7 +114,7 @@ def large_results(one: Figures) -> Said:
 
 
 @_rule
-def large_items(one: Figures) -> Said:
+def large_items(one: Figures) -> Found:
     """Find items that take long to send."""
     each = one.bytes_out / max(one.items, 1)
     if each < HEAVY or one.bytes_out < one.bytes_back:
@@ -124,8 +126,8 @@ def large_items(one: Figures) -> Said:
 
 
 @_rule
-def input_bound(one: Figures) -> Said:
-    """Find an input that does not come fast enough."""
+def input_bound(one: Figures) -> Found:
+    """Find an input that is read too slowly for the workers."""
     if one.backend == "sequential" and one.shares[INPUT] < 0.5:
         return None
     return one.shares[INPUT], (
@@ -135,7 +137,7 @@ def input_bound(one: Figures) -> Said:
 
 
 @_rule
-def reader_bound(one: Figures) -> Said:
+def reader_bound(one: Figures) -> Found:
     """Find a loop over the results that takes longer than the work."""
     if one.backend == "sequential":
         return None
@@ -146,8 +148,8 @@ def reader_bound(one: Figures) -> Said:
 
 
 @_rule
-def caller_bound(one: Figures) -> Said:
-    """Find chunks of one item, by the user's wish, that keep the caller busy."""
+def caller_bound(one: Figures) -> Found:
+    """Find a caller that is too busy with many small chunks, because of the user's chunksize."""
     if one.backend == "sequential" or one.shares[CALLER] < 0.1 or _heavy(one):
         return None
     return one.shares[CALLER] + one.shares[SHIPPING] - 0.01, (
@@ -157,8 +159,8 @@ def caller_bound(one: Figures) -> Said:
 
 
 @_rule
-def starting(one: Figures) -> Said:
-    """Find workers that had to start."""
+def starting(one: Figures) -> Found:
+    """Find workers that took long to start."""
     times = [run.ready - one.record.begin for run in one.runs if run.ready is not None]
     took = max(times, default=0.0)
     took = took if took > 0 else one.shares[STARTING] * one.wall
@@ -172,7 +174,7 @@ def starting(one: Figures) -> Said:
 
 
 @_rule
-def warming_up(one: Figures) -> Said:
+def warming_up(one: Figures) -> Found:
     """Find a function that compiles or loads something when a worker calls it first."""
     firsts, others = {}, []
     for run in one.runs:
@@ -195,7 +197,7 @@ def warming_up(one: Figures) -> Said:
 
 
 @_rule
-def importing(one: Figures) -> Said:
+def importing(one: Figures) -> Found:
     """Find a function whose module takes long to load."""
     if one.function_bytes >= LARGE:
         return None
@@ -211,7 +213,7 @@ def importing(one: Figures) -> Said:
 
 
 @_rule
-def uneven(one: Figures) -> Said:
+def uneven(one: Figures) -> Found:
     """Find workers that had nothing left to do while others still ran."""
     took, index, many = one.longest
     idle = one.shares[TAIL]
@@ -230,8 +232,8 @@ def uneven(one: Figures) -> Said:
 
 
 @_rule
-def one_lock(one: Figures) -> Said:
-    """Find threads that take turns with the interpreter's lock."""
+def one_lock(one: Figures) -> Found:
+    """Find threads that wait for each other because of the global interpreter lock."""
     free = not getattr(sys, "_is_gil_enabled", lambda: True)()
     if free or one.backend != "threading" or one.reached < 1.5:
         return None
@@ -247,8 +249,8 @@ def one_lock(one: Figures) -> Said:
 
 
 @_rule
-def many_threads(one: Figures) -> Said:
-    """Find workers that start threads of their own, more than there are cores."""
+def many_threads(one: Figures) -> Found:
+    """Find workers whose own threads are more than there are cores."""
     import joblib
 
     times = [run.row.times for run in one.runs if run.row.times]
@@ -267,7 +269,7 @@ def many_threads(one: Figures) -> Said:
 
 
 @_rule
-def died(one: Figures) -> Said:
+def died(one: Figures) -> Found:
     """Find workers that died."""
     return one.shares[AGAIN], (
         f"{count(one.losses, 'chunk')} ran again because worker processes died: the log says of "

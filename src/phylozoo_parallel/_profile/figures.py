@@ -1,4 +1,4 @@
-"""The figures of one map, from its lanes: what it did, how fast, and where the rest went."""
+"""The figures of one map, from its lanes: what it did, how fast it was, and where time went."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BACKENDS = {"": "sequential", "threads": "threading", "processes": "multiprocess
 
 @dataclass(frozen=True)
 class Figures:
-    """What became of one map; times are in seconds."""
+    """The figures of one map; times are in seconds."""
 
     function: str
     backend: str
@@ -21,33 +21,36 @@ class Figures:
     items: int
     chunks: int
     wall: float
+    """From the beginning of the map to its end."""
     computing: float
-    """Of all workers together, in the function."""
+    """Time of all workers together inside the function."""
     reached: float
-    """Speed-up: how many workers the function kept busy on average."""
+    """The speed-up: how many workers the function kept busy on average."""
     most: float
-    """The speed-up that these workers and these items allowed."""
+    """The speed-up that would have been possible with these workers and these items."""
     shares: dict[str, float]
-    """Of the workers' time; they add up to 1."""
+    """The share of the workers' time that each state took; they add up to 1."""
     longest: tuple[float, int, int]
-    """Of the longest item: seconds, index; and how many items may be in these."""
+    """The longest item: its seconds, its index, and the number of items measured together."""
     function_bytes: int
+    """Bytes of the pickled function."""
     bytes_out: int
-    """Of the items, without the function."""
+    """Bytes of the pickled items."""
     bytes_back: int
+    """Bytes of the pickled results."""
     losses: int
-    """Chunks whose worker died."""
+    """Number of chunks whose worker died."""
     running: bool
-    """Whether the map had not ended by then."""
+    """Whether the map was still running when these figures were made."""
     clock_within: float | None
-    """What the workers' times may be wrong by; None where they have the caller's clock."""
+    """How wrong the workers' times may be; None if the workers have the caller's clock."""
     record: Recorder
     runs: list[Run]
     lanes: list[Lane]
 
     @property
     def time(self) -> float:
-        """The workers' time altogether, of which the shares are."""
+        """The workers' time altogether: the shares are shares of it."""
         return self.wall * max(len(self.lanes), 1)
 
 
@@ -56,7 +59,7 @@ def figures(record: Recorder) -> Figures:
     rows = list(record.rows)
     all_lanes, found = lanes(record), clocks(rows)
     ran = runs(rows, found)
-    wall = max((lane.segments[-1].end for lane in all_lanes if lane.segments), default=0.0)
+    wall = max((lane.stretches[-1].end for lane in all_lanes if lane.stretches), default=0.0)
     wall = max(wall - record.begin, 1e-9)
     by_state = shares(all_lanes)
     computing = by_state["computing"] * wall * len(all_lanes)

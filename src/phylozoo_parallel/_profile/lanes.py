@@ -1,13 +1,13 @@
 """
-A lane for each worker: what it did, and what it waited for, from a map's begin to its end.
+A lane for each worker: what it did, and what it waited for, from the map's beginning to its end.
 
 ::
 
-    rows, the caller's spells ──► lanes(): for each worker, segments without a hole ──► shares
+    rows, the caller's spells ──► lanes(): for each worker, stretches without a gap ──► shares
 
-A chunk tells when it was where. Between two chunks of a worker, what held up the second one
-counts: the worker was not there yet; the first one's results, or the second one itself, were on
-their way; or the caller did something else.
+The times of a chunk say what its worker did. For the time between two chunks of a worker, the lane
+says what delayed the second one: the worker had not started yet; the results of the first, or the
+second chunk itself, were being shipped; or the caller was doing something else.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _MEANWHILE: dict[Doing, str] = {
     "waiting": OTHER,
     "computing": COMPUTING,
 }
-"""What an idle worker waits for while the caller does something."""
+"""What an idle worker waits for, by what the caller is doing."""
 
 _AT_LAST = {**_MEANWHILE, "waiting": SHIPPING, "taking": SHIPPING}
 """The same, once all items have run."""
 
 
-class Segment(NamedTuple):
-    """Some time of a worker's."""
+class Stretch(NamedTuple):
+    """A stretch of a worker's time, in one state."""
 
     state: str
     begin: float
@@ -64,42 +64,47 @@ class Segment(NamedTuple):
 
 @dataclass
 class Lane:
-    """A worker, or one after the other where they died."""
+    """A worker; or several one after the other, if a worker died and another took its place."""
 
     worker: str = ""
-    segments: list[Segment] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
 
 
 class Run(NamedTuple):
-    """A chunk in its worker, by the caller's clock."""
+    """When a chunk was where in its worker, by the caller's clock."""
 
     worker: str
     begin: float
     known: float
+    """When the worker had the function."""
     unpacked: float
+    """When it had the items."""
     ran: float
+    """When the items had run."""
     end: float
     ready: float | None
+    """When the worker process was up."""
     loaded: float | None
+    """When it had imported what it was told to import at its start."""
     row: Row
 
 
 class Clock(NamedTuple):
-    """Of a worker, against the caller's."""
+    """The clock of a worker, compared with the caller's."""
 
     ahead: float
-    """Seconds."""
+    """Seconds by which it is ahead."""
     within: float
-    """Seconds that this may be wrong by; 0 where both are the same clock."""
+    """Seconds by which `ahead` may be wrong; 0 if both are the same clock."""
 
 
 def clocks(rows: Sequence[Row]) -> dict[str, Clock]:
     """
     Compare the workers' clocks with the caller's.
 
-    A chunk begins after it was sent, and ends before it arrives. Where a worker's own times hold
-    to that they are taken as they are; else its clock is another one, and is set so that they do,
-    in the middle of what the quickest ways there and back leave open.
+    A chunk begins after it was sent, and ends before it comes back. If all of a worker's own times
+    agree with that, its clock is taken for the caller's. Otherwise it is another clock, and is set
+    so that they agree: to the middle of the range that the quickest chunks leave.
     """
     least: dict[str, float] = defaultdict(lambda: -float("inf"))
     most: dict[str, float] = defaultdict(lambda: float("inf"))
@@ -142,11 +147,11 @@ def _run(row: Row, at: Times, ahead: float) -> Run:
 
 
 def lanes(record: Recorder) -> list[Lane]:
-    """Return a map's lanes; each is full from its begin to its end."""
+    """Return the lanes of a map; each covers the time from its beginning to its end."""
     spells = record.spells()
     end = spells[-1].end if spells else record.begin
     if record.engine == IN_PLACE:
-        whole = [Segment(_MEANWHILE[it.doing], it.begin, it.end) for it in spells]
+        whole = [Stretch(_MEANWHILE[it.doing], it.begin, it.end) for it in spells]
         return [Lane("caller", whole)]
     found = runs(record.rows, clocks(record.rows))
     painter = _Painter(record, spells, found, end)
@@ -158,8 +163,8 @@ def shares(all_lanes: Sequence[Lane]) -> dict[str, float]:
     """Return the share of the workers' time that each state took; they add up to 1."""
     spent = dict.fromkeys(STATES, 0.0)
     for lane in all_lanes:
-        for segment in lane.segments:
-            spent[segment.state] += segment.end - segment.begin
+        for stretch in lane.stretches:
+            spent[stretch.state] += stretch.end - stretch.begin
     total = sum(spent.values())
     if not total:
         return {**spent, OTHER: 1.0}
@@ -171,7 +176,7 @@ def _names(slot: Sequence[Run]) -> str:
 
 
 def _slots(found: Sequence[Run], workers: int) -> list[list[Run]]:
-    """Share runs out to lanes: one a worker, and where one died the next takes its lane."""
+    """Assign runs to lanes: one for each worker; when a worker died, the next takes its lane."""
     slots: list[list[Run]] = [[] for _ in range(workers)]
     own: dict[str, list[Run]] = {}
     for run in found:
@@ -189,7 +194,7 @@ def _slots(found: Sequence[Run], workers: int) -> list[list[Run]]:
 
 
 class _Painter:
-    """Fills lanes."""
+    """Fills the lanes of a map with stretches."""
 
     def __init__(
         self,
@@ -208,10 +213,10 @@ class _Painter:
         self._all_up = max(ready, default=begin)
         # joblib starts them within its call: nobody knows when they were up.
         self._first_trip = OTHER if record.engine == PLAIN else SHIPPING
-        self._out: list[Segment] = []
+        self._out: list[Stretch] = []
         self._at = begin
 
-    def paint(self, slot: Sequence[Run]) -> list[Segment]:
+    def paint(self, slot: Sequence[Run]) -> list[Stretch]:
         self._out, self._at = [], self._begin
         before: Run | None = None
         met: set[str] = set()
@@ -240,7 +245,7 @@ class _Painter:
         self._upto(run.end, SHIPPING, run.row)
 
     def _wait(self, before: Run | None, until: float, meaning: dict[Doing, str]) -> None:
-        """Fill with what the caller did until then, once it had the results of the run before."""
+        """Fill the time up to `until`: the run before comes back, then the caller does things."""
         if before is not None and before.row.arrived is not None:
             self._upto(before.row.arrived, SHIPPING, limit=until)
         until = min(until, self._end)
@@ -255,5 +260,5 @@ class _Painter:
     ) -> None:
         end = min(end, limit, self._end)
         if end > self._at:
-            self._out.append(Segment(state, self._at, end, row))
+            self._out.append(Stretch(state, self._at, end, row))
             self._at = end

@@ -1,8 +1,8 @@
 """
 A picture of one map: a lane for its caller, and one for each worker.
 
-Where there are more segments than a picture has room for, each of its columns shows how much of
-that time was spent on what: bars are stacked, not smeared.
+If a lane has more stretches than a picture can show, it is drawn in columns. Each column is a stack
+of bars: how much of its time was spent on what.
 """
 
 from __future__ import annotations
@@ -38,32 +38,35 @@ LOOKS = {
     AGAIN: ("#000000", "++"),
     OTHER: ("#bbbbbb", ""),
 }
-"""Colours that people tell apart who see fewer of them (M. Okabe and K. Ito), and hatches."""
+"""
+The colour and the hatch of each state. The colours are those of M. Okabe and K. Ito, which
+colour-blind people can tell apart.
+"""
 
 COLUMNS = 200
-"""Across the picture."""
+"""Number of columns across the picture."""
 
 CROWDED = 150
-"""Segments of a lane from which it is shown in columns."""
+"""Number of stretches from which on a lane is drawn in columns."""
 
 LANES = 16
-"""Worker lanes with a label each; with more, every fourth has one."""
+"""Most worker lanes that have a label each; with more lanes, every fourth has one."""
 
 _CALLER = {
     "opening": STARTING, "pickling": SHIPPING, "reading": INPUT, "sending": SHIPPING,
     "taking": SHIPPING, "away": READER, "computing": COMPUTING,
 }  # fmt: skip
-"""How a caller's spells look; where it waits for outcomes there is nothing."""
+"""The state whose look a caller's spell has; nothing is drawn while it waits for outcomes."""
 
 Bar = tuple[str, float, float]
-"""State, begin, end."""
+"""State, beginning and end."""
 
 Brick = tuple[float, float, float, float]
-"""Begin, width, bottom and height: of a lane, from 0 to 1."""
+"""Beginning, width, bottom and height; bottom and height are from 0 to 1 of the lane."""
 
 
 def bricks(bars: Sequence[Bar], begin: float, end: float, crowded: bool) -> dict[str, list[Brick]]:
-    """Return what to draw of a lane: whole bars, or columns of shares where it is crowded."""
+    """Return what to draw of a lane, by state: bars, or columns of shares if it is crowded."""
     found: dict[str, list[Brick]] = {}
     if not crowded:
         for state, since, until in bars:
@@ -113,7 +116,7 @@ def plot(one: Figures, title: str) -> Any:
     begin, end = one.record.begin, one.record.begin + one.wall
     spells = [it for it in one.record.spells() if it.doing in _CALLER]
     caller = [(_CALLER[it.doing], it.begin, it.end) for it in spells]
-    lanes = [caller, *([segment[:3] for segment in lane.segments] for lane in one.lanes)]
+    lanes = [caller, *([stretch[:3] for stretch in lane.stretches] for lane in one.lanes)]
     height = min(max(0.32 * len(lanes), 1.2), 9.0)
     figure = Figure(figsize=(9.0, height + 1.7), layout="constrained")
     axes = figure.subplots()
@@ -155,7 +158,7 @@ def _draw(
         corners.append([(left, low), (left, high), (right, high), (right, low)])
     whole = all(height == 1.0 for *_, height in where)
     style = _style(look)
-    if not whole:  # no line around each column
+    if not whole:  # columns have no line around them
         style["linewidth"] = 0.0
     axes.add_collection(PolyCollection(corners, **style))
 

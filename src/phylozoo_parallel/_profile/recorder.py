@@ -1,9 +1,9 @@
 """
-Records how one map runs: what its caller did when, and where each chunk was when.
+Records how one map runs: what its caller did, and where each chunk was, and when.
 
-All times are of ``perf_counter``, which the processes of a machine share: on Linux it is
-CLOCK_MONOTONIC, on macOS mach_absolute_time, on Windows QueryPerformanceCounter, and each counts
-from the start of the machine. Of another machine :mod:`.lanes` corrects them.
+All times are from ``perf_counter``. It is the same clock in all processes of a machine: on Linux it
+is CLOCK_MONOTONIC, on macOS mach_absolute_time, on Windows QueryPerformanceCounter, and each counts
+from the start of the machine. :mod:`.lanes` corrects the times of other machines.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from phylozoo_parallel._worker.run import Times
 from phylozoo_parallel.errors import short
 
 IN_PLACE = "in place"
-"""The engine of maps that the caller runs itself: sequential ones, and those inside workers."""
+"""The name of the engine of maps that the caller runs itself: sequentially, or inside workers."""
 
 BLINK = 0.01
-"""Seconds; what the caller runs itself is added up over this long."""
+"""Seconds; for maps that the caller runs itself, times are added up over this long."""
 
 
 @dataclass(slots=True)
 class Row:
-    """One chunk, from its packing on."""
+    """One chunk."""
 
     first: int
     """Index of the first item."""
@@ -38,23 +38,25 @@ class Row:
     """When the caller began to pack it."""
     sent: float
     out: int
-    """Bytes."""
+    """Bytes of the packed items."""
     back: int = 0
-    """Bytes of the results."""
+    """Bytes of the packed results."""
     done: int = 0
-    """Items that have a result."""
+    """Number of items that have a result."""
     arrived: float | None = None
+    """When it was back in this process."""
     settled: float | None = None
-    """When the caller had a look at what arrived."""
+    """When the caller handled its outcome."""
     end: str = "running"
     """How it ended: "done", "lost", "late" or "failed"."""
     times: Times | None = None
+    """The times that its worker took."""
     pid: int | None = None
-    """Of the worker that had begun with it, where it was lost; 0 where nobody knows which."""
+    """The worker that had begun with it, if it was lost; 0 if it is not known which one."""
 
 
 class Spell(NamedTuple):
-    """Some time of the caller's."""
+    """A stretch of the caller's time, in which it did one thing."""
 
     doing: Doing
     begin: float
@@ -69,7 +71,7 @@ class Recorder(Listener):
     ----------
     func : callable
     kind : str
-        Of the workers; empty where there are none.
+        The kind of workers; empty without workers.
     """
 
     timed = True
@@ -86,8 +88,8 @@ class Recorder(Listener):
         self.end: float | None = None
         self.cpu = process_time()
         """
-        Seconds on a core, of all threads of this process but the caller's: until the map ends,
-        what they had used when it began.
+        CPU seconds of all threads of this process but the caller's. While the map runs, it is what
+        they had used when it began.
         """
         self._caller = get_ident(), thread_time()
         self._doings: list[Doing] = ["opening"]
@@ -100,49 +102,49 @@ class Recorder(Listener):
         return self._turns[0]
 
     def spells(self) -> list[Spell]:
-        """Return what the caller did when."""
+        """Return what the caller did, and when."""
         end = perf_counter() if self.end is None else self.end
         turns = self._turns[: len(self._doings)]
         return list(map(Spell, self._doings, turns, [*turns[1:], end]))
 
     def started(self, engine: str, workers: int, function: int) -> None:
-        """Take which engine runs the map, on how many workers, and the function's pickled bytes."""
+        """Note the engine, its number of workers, and the bytes of the pickled function."""
         self.engine, self.workers, self.function_bytes = engine, workers, function
 
     def turn(self, doing: Doing) -> None:
-        """Take what the caller begins to do."""
+        """Note what the caller begins to do."""
         if doing != self._doings[-1] or doing == "sending":
             self._turns.append(perf_counter())
             self._doings.append(doing)
 
     def sending(self, chunk: Chunk) -> None:
-        """Take that a chunk is packed, and being sent."""
+        """Note that a chunk, packed by now, is being sent."""
         out = chunk.nbytes if chunk.packed is not None else 0
         row = Row(chunk.first, len(chunk.items), self._turns[-1], perf_counter(), out)
         self._flying[chunk] = row
         self.rows.append(row)
 
     def arrived(self, chunk: Chunk) -> None:
-        """Take, in any thread, that a chunk is back."""
+        """Note that a chunk is back; called in any thread."""
         row = self._flying.get(chunk)
         if row is not None:
             row.arrived = perf_counter()
 
     def came(self, chunk: Chunk, done: int, seconds: float, times: Times | None) -> None:
-        """Take what a worker returned of a chunk: the results of so many items."""
+        """Note that a chunk came back with the results of `done` items."""
         row = self._settled(chunk, "done" if done else "failed")
         if row is not None:
             row.done, row.times = done, times
             row.back = max(chunk.nbytes - row.out, 0) if row.out else 0
 
     def failed(self, chunk: Chunk, how: str) -> None:
-        """Take that nothing comes of a chunk: it was "lost", ran too "late" or "failed"."""
+        """Note that a chunk has no results, and why: it is "lost", "late" or "failed"."""
         row = self._settled(chunk, how)
         if row is not None and chunk.progress is not None:
             row.pid = chunk.progress.pid
 
     def ended(self) -> None:
-        """Take that the map ends."""
+        """Note that the map ends."""
         if self.end is None:
             self.end = perf_counter()
             caller, used = self._caller
@@ -163,14 +165,14 @@ class Recorder(Listener):
     def in_place(
         self, func: Callable[..., Any], items: Iterator[Any]
     ) -> tuple[Callable[..., Any], Iterator[Any]]:
-        """Return function and items that tell how long they take."""
+        """Return the function and the items so that their times are recorded."""
         self._doings.clear()
         self._turns = [perf_counter()]
         timed = _InPlace(self)
         return timed.func(func), timed.items(items)
 
     def add(self, begin: float, row: Row | None, spent: dict[Doing, float]) -> None:
-        """Take what the caller did itself since `begin`: so long of each."""
+        """Note how long the caller did each thing since `begin`, and the items that it ran."""
         for doing, seconds in spent.items():
             self._doings.append(doing)
             begin += seconds
@@ -180,7 +182,7 @@ class Recorder(Listener):
 
 
 class _InPlace:
-    """Takes the times of a function and its items, and adds them up over a :data:`BLINK`."""
+    """Measures a function and its items, and adds up their times over a :data:`BLINK`."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -191,7 +193,7 @@ class _InPlace:
         self._longest = 0.0, 0, 0
 
     def func(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that does the same, and takes its time."""
+        """Return a function that does the same and is measured."""
 
         def timed(*args: Any) -> Any:
             self._turn("reading")
@@ -206,7 +208,7 @@ class _InPlace:
         return timed
 
     def items(self, items: Iterator[Any]) -> Iterator[Any]:
-        """Yield the items, and take the time between two of them."""
+        """Yield the items, and measure the time between two of them."""
         try:
             while True:
                 if self._turn("away") is not None and self._now - self._begin > BLINK:

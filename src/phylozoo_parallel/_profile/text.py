@@ -11,7 +11,7 @@ from phylozoo_parallel._profile.lanes import SHIPPING
 from phylozoo_parallel._profile.units import count, percents, seconds, size
 
 SHOWN = 10
-"""Maps that are told of one by one at most: the longest."""
+"""Most maps that have a paragraph each: the longest ones."""
 
 
 def summary(maps: Sequence[Figures]) -> str:
@@ -27,7 +27,7 @@ def summary(maps: Sequence[Figures]) -> str:
 
 
 def paragraph(number: int, one: Figures) -> str:
-    """Return what there is to say of one map."""
+    """Return the text on one map."""
     where = one.backend if one.backend == "sequential" else f"{one.backend} ({one.engine})"
     so_far = " so far" if one.running else ""
     lines = [
@@ -44,8 +44,8 @@ def paragraph(number: int, one: Figures) -> str:
             f"  workers have other clocks; by the round trip, their times are right to "
             f"{seconds(one.clock_within)}"
         )
-    if said := advice(one):
-        lines.append(fill(f"advice: {said}", 90, initial_indent="  ", subsequent_indent="    "))
+    if found := advice(one):
+        lines.append(fill(f"advice: {found}", 90, initial_indent="  ", subsequent_indent="    "))
     return "\n".join(lines)
 
 

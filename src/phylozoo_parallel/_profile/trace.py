@@ -13,7 +13,7 @@ from phylozoo_parallel._profile.figures import Figures
 
 
 def events(maps: Sequence[Figures]) -> list[dict[str, Any]]:
-    """Return the events: a process for each map, in it a thread for the caller and each worker."""
+    """Return the events. Each map is a process with a thread for its caller and each worker."""
     start = min((one.record.begin for one in maps), default=0.0)
     return [event for number, one in enumerate(maps, 1) for event in _map(number, one, start)]
 
@@ -25,7 +25,7 @@ def _map(number: int, one: Figures, start: float) -> Iterator[dict[str, Any]]:
         yield _bar(spell.doing, number, 0, spell.begin - start, spell.end - spell.begin, {})
     for thread, lane in enumerate(one.lanes, 1):
         yield _name("thread_name", number, thread, f"worker {thread} ({lane.worker or 'none'})")
-        for state, begin, end, row in lane.segments:
+        for state, begin, end, row in lane.stretches:
             about = {}
             if row is not None:
                 about = {"first item": row.first, "items": row.items, "end": row.end}

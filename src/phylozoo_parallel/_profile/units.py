@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers with units, as people read them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def size(value: float) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """Return so many of something: 1 chunk, 2,000 items."""
+    """Return a number with a noun: 1 chunk, 2,000 items."""
     return f"{number:,} {what}{'s' if number != 1 else ''}"
 
 
 def percents(shares: dict[str, float]) -> dict[str, float]:
-    """Return shares in per cent to one digit, rounded so that they still add up to 100."""
+    """Return shares in per cent with one decimal, rounded so that they still add up to 100."""
     tenths = {name: share * 1000 for name, share in shares.items()}
     whole = {name: int(value) for name, value in tenths.items()}
     left = 1000 - sum(whole.values())

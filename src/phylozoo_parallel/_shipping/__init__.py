@@ -1,1 +1,1 @@
-"""How values reach another process: pickles, shared memory, and the page that both sides see."""
+"""How values get to another process: pickles, shared memory, and the board that both sides see."""

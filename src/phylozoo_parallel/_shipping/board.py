@@ -1,5 +1,5 @@
 """
-A page of memory that a caller and its workers share: what is wanted, and how far it is.
+The board: memory that a caller and its workers share. It says what is wanted, and how far it is.
 
 ::
 
@@ -8,8 +8,9 @@ A page of memory that a caller and its workers share: what is wanted, and how fa
     worker   note() ──► cell of a chunk: my pid, items done, items begun, since when
     caller   seen(): who runs this chunk, and how far it is
 
-A look costs the worker a memory read, and a note a memory write: an abandoned map so ends in
-its workers without a message to them, and of a dead worker the caller knows what it ran.
+To look at the board costs a worker one read of memory, and a note costs one write. So a map that
+the caller has left ends in its workers without a message to them, and of a worker that died the
+caller knows which items it was running.
 """
 
 from __future__ import annotations
@@ -28,54 +29,57 @@ from phylozoo_parallel._shipping import memory
 from phylozoo_parallel._shipping.memory import Name, Segment
 
 MAPS = 4096
-"""Maps of a process that can be called off at the same time; others run to their end."""
+"""Number of maps that have a slot at the same time; others cannot be stopped early."""
 
 CHUNKS = 8192
-"""Chunks in flight whose progress can be seen at the same time."""
+"""Number of chunks in flight that have a cell; the progress of others is unknown."""
 
 SIZE = 8 * (MAPS + 2 * CHUNKS)
+"""Bytes of the board: a word for each slot, and two for each cell."""
 
 MARK = 0x3FF
 """
-Bits of a note's time that tell which items it belongs to: the two words of a note are written one
-after the other, and some processors (arm64) may show them in another order.
+The bits of a note's second word (the time) that repeat a part of its first word (the items). The
+two words are written one after the other, and some processors (arm64) may show them in another
+order: the mark says whether they belong together.
 """
 
 AT_FUNCTION = 0xFFFFFFFF
-"""In a note, in the place of the items that have run: the worker unpickles the function."""
+"""In a note, in the place of the number of items: the worker is unpickling the function."""
 
 LOOKS = 100
 """
-Looks at a note whose words do not belong together; those of a worker that was killed between the
-two never will.
+How often a note is read again while its two words do not belong together. The words of a worker
+that was killed between writing the two never will.
 """
 
 Ticket = tuple[Name, int]
-"""A caller's board, and the map's slot on it."""
+"""The name of a caller's board, and the map's slot on it."""
 
 
 class Progress(NamedTuple):
     """How far a worker is with a chunk."""
 
     pid: int
+    """The worker's process id; 0 if it is not known."""
     done: int
-    """Items that have run."""
+    """Number of items that have run."""
     running: int
-    """Items after them, of which the worker runs one; 0 while it unpickles or pickles."""
+    """Number of next items, of which the worker runs one; 0 while it unpickles or pickles."""
     since: float
-    """When it began with these, on the clock of ``time.monotonic``."""
+    """When it began with these, by ``time.monotonic``."""
     at_function: bool = False
-    """Whether it still unpickles the function, for which no item is to blame."""
+    """Whether it still unpickles the function, so that no item is to blame."""
 
 
 class Board:
     """
-    One process's view of the page.
+    One process's view of the board.
 
     Parameters
     ----------
     page : mmap
-        Of `SIZE` bytes.
+        Shared memory of `SIZE` bytes.
     """
 
     def __init__(self, page: mmap.mmap) -> None:
@@ -83,11 +87,11 @@ class Board:
         self.keys, self.cells = words[:MAPS], words[MAPS:]
 
     def wanted(self, slot: int, key: int) -> bool:
-        """Tell whether the caller still wants a map."""
+        """Return whether the caller still wants a map."""
         return bool(self.keys[slot] == key)
 
     def noter(self, cell: int) -> Callable[[int, int], None]:
-        """Return what writes, in a worker, how far a chunk is: items done, and items begun."""
+        """Return the function with which a worker notes its items done and items begun."""
         cells, me = self.cells, os.getpid() << 40
 
         def note(done: int, running: int) -> None:
@@ -97,27 +101,27 @@ class Board:
         return note
 
     def seen(self, cell: int) -> Progress | None:
-        """Read how far a chunk is; None when no worker has begun with it."""
+        """Return how far a chunk is; None if no worker has begun with it."""
         for _ in range(LOOKS):
-            word, at = self.cells[cell], self.cells[cell + 1]
+            word, since = self.cells[cell], self.cells[cell + 1]
             if not word:
                 return None
             pid, done, running = word >> 40, word >> 8 & 0xFFFFFFFF, word & 0xFF
-            if at & MARK == (2 * done + running) & MARK:
+            if since & MARK == (2 * done + running) & MARK:
                 break
         if done == AT_FUNCTION:
-            return Progress(pid, 0, 0, at / 1e9, at_function=True)
-        return Progress(pid, done, running, at / 1e9)
+            return Progress(pid, 0, 0, since / 1e9, at_function=True)
+        return Progress(pid, done, running, since / 1e9)
 
 
 class OwnBoard(Board):
     """
-    The caller's board, with its free places.
+    The caller's own board, which knows the slots and cells that are free.
 
     Raises
     ------
     OSError
-        There is no such memory.
+        There is no shared memory.
     """
 
     _every_cell = range(0, 2 * CHUNKS, 2)
@@ -127,11 +131,12 @@ class OwnBoard(Board):
         super().__init__(self._segment.share(SIZE))
         self.name = self._segment.name
         self._free_slots = list(range(MAPS))
-        # The longest free comes first: a worker about to be killed may write to its cell yet.
+        # The cell that was free longest is taken first: a worker that is about to be killed may
+        # still write to its old cell.
         self._free_cells = deque(self._every_cell)
 
     def take_map(self, key: int) -> Ticket | None:
-        """Note that a map is wanted; return where, or None if there is no place left."""
+        """Note that a map is wanted; return its ticket, or None if no slot is free."""
         with suppress(IndexError):
             slot = self._free_slots.pop()
             self.keys[slot] = key
@@ -145,7 +150,7 @@ class OwnBoard(Board):
         self._free_slots.append(slot)
 
     def take_cell(self) -> int | None:
-        """Return a free cell for a chunk, or None if there is no place left."""
+        """Return a free cell for a chunk, or None if there is none."""
         with suppress(IndexError):
             cell = self._free_cells.popleft()
             self.cells[cell] = 0
@@ -157,8 +162,9 @@ class OwnBoard(Board):
         self._free_cells.append(cell)
 
     def latest(self) -> dict[int, float]:
-        """Tell when each worker, by its pid, noted something last."""
-        noted = [(self.cells[at] >> 40, self.cells[at + 1] / 1e9) for at in self._every_cell]
+        """Return when each worker, by its pid, last noted something."""
+        cells = self._every_cell
+        noted = [(self.cells[cell] >> 40, self.cells[cell + 1] / 1e9) for cell in cells]
         return dict(sorted(noted, key=lambda one: one[1]))
 
 
@@ -167,7 +173,7 @@ _own: OwnBoard | None = None
 
 
 def own() -> OwnBoard | None:
-    """Return this process's board; None where there is no such memory."""
+    """Return this process's own board; None if there is no shared memory."""
     global _own
     if _own is None:
         with _lock, suppress(OSError):
@@ -177,14 +183,14 @@ def own() -> OwnBoard | None:
 
 @lru_cache(maxsize=8)
 def of(name: Name) -> Board | None:
-    """Return a worker's view of its caller's board; None if it may not look."""
+    """Return a worker's view of its caller's board; None if it cannot be opened."""
     with suppress(OSError):
         return Board(memory.shared(name, SIZE))
     return None
 
 
 def _forget() -> None:
-    """Leave the board to the parent, in a forked child: maps of before write to a copy."""
+    """Leave the board to the parent in a forked child; inherited maps write to a copy of it."""
     global _own, _lock
     if _own is not None:
         _own.keys = memoryview(bytearray(_own.keys)).cast("Q")

@@ -1,9 +1,9 @@
 """
-Classes and enumerations of ``__main__``: shipped as they are now, not made again.
+Classes and enumerations of ``__main__``: shipped as they are now, without running them again.
 
-What their metaclass, ``__init_subclass__`` and the like did when they were defined has come along,
-and must not happen twice. A class that comes back with a result leaves the original as it is:
-cloudpickle would set the worker's copies of its methods and attributes.
+What a metaclass or ``__init_subclass__`` did when the class was defined is part of the class by
+now, and must not happen twice. When a class comes back with a result, the caller's original stays
+as it is; cloudpickle would overwrite its methods and attributes with the worker's copies.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from phylozoo_parallel._shipping import identity
 from phylozoo_parallel._shipping.identity import Reduced, importable
 
 _received: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
-"""Classes that are at home in another process, with the attributes they came with."""
+"""Classes that were defined in another process, with the attributes that were shipped last."""
 
 _MACHINERY = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"))
-"""Attributes of a member that are not the user's."""
+"""Attributes that ``enum`` itself sets on a member; all others are the user's."""
 
 _EXACT: dict[Any, Callable[[Any], Any]] = {
     int: int.__int__,
@@ -31,13 +31,13 @@ _EXACT: dict[Any, Callable[[Any], Any]] = {
     str: str.__str__,
     bytes: lambda value: bytes(memoryview(value)),
 }
-"""The data of a member that is also a number or a string."""
+"""How to get the plain value of a member that is also a number, a string or bytes."""
 
 
 def reduce_class(obj: type, plain: Callable[[Any], Any]) -> Any:
-    """Ship a class with the names and slots that cloudpickle drops."""
+    """Ship a class with its ``__qualname__`` and slots, which cloudpickle drops."""
     reduced = plain(obj)
-    if reduced is NotImplemented or len(reduced) != 6:  # by name
+    if reduced is NotImplemented or len(reduced) != 6:  # it is importable, and travels by name
         return reduced
     make, args, (attributes, _), *_, setter = reduced
     slots = {name for name, value in obj.__dict__.items() if _is_slot(value, obj)}
@@ -53,8 +53,8 @@ def reduce_class(obj: type, plain: Callable[[Any], Any]) -> Any:
             namespace["__slots__"] = obj.__dict__["__slots__"]
             attributes.pop("__slots__", None)
         args = *args[:3], namespace, *args[4:]
-    told = setter, attributes, members
-    return _class, (identity.key_of(obj), make, args, meta, hook), told, None, None, set_class
+    state = setter, attributes, members
+    return _class, (identity.key_of(obj), make, args, meta, hook), state, None, None, set_class
 
 
 def _is_slot(value: Any, owner: type) -> bool:
@@ -62,7 +62,15 @@ def _is_slot(value: Any, owner: type) -> bool:
 
 
 def _once(obj: type) -> tuple[type | None, type | None]:
-    """Return what stands in for the user's metaclass, and the class whose hook has run."""
+    """
+    Return what must not run again when the class is rebuilt.
+
+    Returns
+    -------
+    tuple
+        The metaclass to call in the place of the user's own, and the base class whose
+        ``__init_subclass__`` to skip; each None if it is harmless.
+    """
     metas: Any = type.__dict__["__mro__"].__get__(type(obj))
     meta = next(kind for kind in metas if importable(kind))
     hook = next((kind for kind in obj.__mro__[1:] if "__init_subclass__" in kind.__dict__), object)
@@ -79,14 +87,14 @@ def _class(
     with identity.lock:
         cls: type | None = identity.known.get(key)
         if cls is None:
-            with _silent(hook):
-                cls = make(*args) if meta is None else _made_by(meta, *args[:4])
+            with _hook_skipped(hook):
+                cls = make(*args) if meta is None else _make_by(meta, *args[:4])
             identity.keys[cls], identity.known[key] = key, cls
             _received[cls] = frozenset()
         return cls
 
 
-def _made_by(meta: Any, kind: Any, name: str, bases: tuple[Any, ...], namespace: Any) -> Any:
+def _make_by(meta: Any, kind: Any, name: str, bases: tuple[Any, ...], namespace: Any) -> Any:
     resolved = types.resolve_bases(bases)
     if resolved is not bases:
         namespace = {**namespace, "__orig_bases__": bases}
@@ -94,7 +102,7 @@ def _made_by(meta: Any, kind: Any, name: str, bases: tuple[Any, ...], namespace:
 
 
 @contextmanager
-def _silent(kind: type | None) -> Iterator[None]:
+def _hook_skipped(kind: type | None) -> Iterator[None]:
     hook = kind.__dict__.get("__init_subclass__") if kind else None
     if hook is None:
         yield
@@ -106,11 +114,11 @@ def _silent(kind: type | None) -> Iterator[None]:
         type.__setattr__(kind, "__init_subclass__", hook)
 
 
-def set_class(cls: type, told: tuple[Any, dict[str, Any], Any]) -> None:
-    """Give a class that came from another process its attributes, as they are there now."""
-    setter, attributes, members = told
+def set_class(cls: type, state: tuple[Any, dict[str, Any], Any]) -> None:
+    """Give a class that came from another process the attributes that it has there now."""
+    setter, attributes, members = state
     before = _received.get(cls)
-    if before is None:  # it is at home here
+    if before is None:  # it was defined in this process, and stays as it is
         return
     for name in before - attributes.keys():
         with suppress(AttributeError):
@@ -122,7 +130,7 @@ def set_class(cls: type, told: tuple[Any, dict[str, Any], Any]) -> None:
 
 
 def _enumeration(obj: Any, meta: Any, attributes: dict[str, Any]) -> Any:
-    """Return how to make an enumeration of members that are ready, its attributes, and fields."""
+    """Return the arguments that rebuild an enumeration, its attributes, and its members' fields."""
     exact = _EXACT.get(obj._member_type_, lambda member: member._value_)
     members: dict[str, Any] = {"__new__": _new_member, "__init__": _no_init}
     for name, member in obj.__members__.items():  # with aliases
@@ -147,23 +155,23 @@ def _make_enumeration(
 
 
 class _Member:
-    """A member to be: the data that it also is, and its value."""
+    """A member before it is made: its plain value (as a number or a string), and its ``value``."""
 
     def __init__(self, data: Any, value: Any) -> None:
         self.data = data
         self.value = value
 
 
-def _new_member(cls: Any, told: Any) -> Any:
-    told = told[0] if isinstance(told, tuple) else told
+def _new_member(cls: Any, given: Any) -> Any:
+    given = given[0] if isinstance(given, tuple) else given
     new = cls._member_type_.__new__
-    member = new(cls) if new is object.__new__ else new(cls, told.data)
-    member._value_ = told.value
+    member = new(cls) if new is object.__new__ else new(cls, given.data)
+    member._value_ = given.value
     return member
 
 
 def _no_init(self: Any, *args: Any) -> None:
-    """Leave a member as it is."""
+    """Do nothing: the user's ``__init__`` of a member has run before."""
 
 
 def _set_members(cls: Any, fields: dict[str, dict[str, Any]], attributes: dict[str, Any]) -> None:
@@ -175,7 +183,7 @@ def _set_members(cls: Any, fields: dict[str, dict[str, Any]], attributes: dict[s
 
 
 def reduce_member(obj: Any, plain: Callable[[Any], Any]) -> Reduced | Any:
-    """Ship a member of an enumeration by its name: its value may be equal to nothing else."""
+    """Ship a member of an enumeration by its name: its value may not be equal to its own copy."""
     kind = type(obj)
     if importable(kind) or kind._member_map_.get(obj._name_) is not obj:
         return NotImplemented

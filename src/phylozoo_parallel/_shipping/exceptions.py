@@ -1,9 +1,9 @@
 """
-How an exception travels that does not pickle, or comes out changed.
+How to ship an exception that cannot be pickled, or that would come out changed.
 
-``except`` clauses go by its class. So it is put together from its parts, without ``__init__``,
-which wants other arguments than the exception keeps; and where its class cannot travel, its
-nearest base class stands for it.
+``except`` clauses go by its class. So the exception is rebuilt from its parts, without calling the
+user's ``__init__``, which often wants other arguments than the exception keeps. If its class cannot
+be pickled, its nearest base class stands for it.
 """
 
 from __future__ import annotations
@@ -30,54 +30,54 @@ def carried(error: BaseException, pack: Callable[[Any], Packed]) -> tuple[Packed
     Returns
     -------
     packed
-        None where nothing of it can be packed.
+        None if nothing of it can be packed.
     lost : str
-        What is missing in it, for the user to read; may be empty.
+        What is missing in it, for the user to read; empty if nothing is.
     """
     with suppress(BaseException):
         packed = pack(error)
-        if _is_like(unpack(packed), error):
+        if _is_copy(unpack(packed), error):
             return packed, ""
     with suppress(BaseException):
-        taken = _Taken(lambda value: unpack(pack(value)))
-        packed, lost = pack(taken.apart(error)), ", ".join(taken.lost)
+        splitter = _Splitter(lambda value: unpack(pack(value)))
+        packed, lost = pack(splitter.split(error)), ", ".join(splitter.lost)
         return packed, f" (without {lost}: cannot be pickled)" if lost else ""
     return None, ""
 
 
-def _is_like(back: Any, error: BaseException) -> bool:
+def _is_copy(back: Any, error: BaseException) -> bool:
     if not isinstance(back, BaseException):
         return False
     kind: Any = type(error)
     if any(getattr(kind, name) is not getattr(BaseException, name) for name in _CUSTOM):
-        return True  # it says itself what it pickles to
+        return True  # the class itself defines what it pickles to
     try:
         return type(back) is kind and str(back) == str(error)
-    except Exception:  # it cannot be shown
+    except Exception:  # its ``str`` fails
         return True
 
 
-class _Taken:
+class _Splitter:
     """
-    Exceptions taken apart, and what of them is lost.
+    Splits exceptions into parts that can be pickled, and notes what is lost.
 
     Parameters
     ----------
-    tried : callable
-        Sends a value there and back; raises where it cannot travel.
+    copy : callable
+        Pickles and unpickles a value; raises if that is not possible.
     """
 
-    def __init__(self, tried: Callable[[Any], Any]) -> None:
-        self.tried = tried
+    def __init__(self, copy: Callable[[Any], Any]) -> None:
+        self.copy = copy
         self.lost: dict[str, None] = {}
 
-    def apart(self, error: BaseException) -> _Parts:
-        """Return what can travel of an exception."""
+    def split(self, error: BaseException) -> _Parts:
+        """Return the parts of an exception that can be pickled."""
         kind = type(error)
         stands = next(base for base in kind.__mro__ if self.travels(base))
         if stands is not kind:
             self.lost[f"its class `{kind.__qualname__}`"] = None
-        _, args, *more = _built_in(kind).__reduce__(error)  # not the user's own
+        _, args, *more = _built_in(kind).__reduce__(error)  # and not the user's own method
         kept = tuple(self.part(arg) for arg in args)
         state = {}
         for name, value in (more[0] or {}).items() if more else ():
@@ -88,37 +88,37 @@ class _Taken:
         return _Parts(stands, kept, state)
 
     def part(self, value: Any) -> Any:
-        """Return an argument of an exception, or what stands for it."""
+        """Return an argument of an exception, or what stands in its place."""
         if type(value) in (list, tuple):
             return type(value)(map(self.part, value))
         if self.travels(value):
             return value
         if isinstance(value, BaseException):
-            return self.apart(value)
+            return self.split(value)
         self.lost["one of its arguments"] = None
         return short(value)
 
     def travels(self, value: Any) -> bool:
-        """Tell whether a value comes out as it went in."""
+        """Return whether a value can be pickled and comes out the same."""
         try:
-            back = self.tried(value)
-            return not isinstance(value, BaseException) or _is_like(back, value)
+            back = self.copy(value)
+            return not isinstance(value, BaseException) or _is_copy(back, value)
         except BaseException:
             return False
 
 
 class _Parts:
-    """Unpickles to the exception that these are the parts of."""
+    """The parts of an exception; they unpickle to the exception."""
 
     def __init__(self, *parts: Any) -> None:
         self.parts = parts
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return put_together, self.parts
+        return rebuild, self.parts
 
 
-def put_together(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
-    """Return an exception of this class, without calling what the user wrote."""
+def rebuild(kind: Any, args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    """Return an exception of this class, without calling the user's own methods."""
     base = _built_in(kind)
     error: BaseException = base.__new__(kind, *args)
     base.__init__(error, *args)

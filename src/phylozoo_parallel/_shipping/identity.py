@@ -1,8 +1,8 @@
 """
-Which objects another process finds by name, and which stay one object on their way.
+Which objects another process finds by name, and which must stay one object.
 
-What is one object in the caller is one object in a worker, however many pickles it comes in, and
-the same object again when a result brings it back.
+An object that code compares with ``is`` has to be one object in a worker, too, even if several
+pickles bring it there. When a result brings it back, it has to be the caller's own object again.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ from typing import Any
 from cloudpickle import list_registry_pickle_by_value
 
 Reduced = tuple[Any, ...]
-"""As ``__reduce__`` returns it."""
+"""What ``__reduce__`` returns."""
 
 MOST = 10_000
-"""Objects without a name that are remembered; whoever has more of them has no sentinels."""
+"""Most objects without a name that are remembered; programs have few sentinels."""
 
 lock = threading.RLock()
 keys: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+"""The key of each object under which all processes know it."""
 known: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+"""The object of each key."""
 
 _slots: weakref.WeakKeyDictionary[type, list[tuple[str, Any]]] = weakref.WeakKeyDictionary()
 
+# The same for sentinels and context variables. They cannot be weakly referenced, so they are kept.
 _bare: dict[int, tuple[Any, str | Reduced]] = {}
 _bare_known: dict[str, Any] = {}
 _arrived: set[str] = set()
-"""Sentinels and context variables: they cannot be weakly referenced, so they stay."""
+"""The keys of those that came from another process."""
 
 
 def by_value(module: Any) -> bool:
-    """Tell whether what a module of this name defines travels with its definition."""
+    """Return whether functions and classes of this module are shipped with their definition."""
     if not isinstance(module, str) or module in ("__main__", "__mp_main__"):
         return True
     registered = list_registry_pickle_by_value()
@@ -47,7 +50,7 @@ def by_value(module: Any) -> bool:
 
 
 def importable(obj: Any) -> bool:
-    """Tell whether another process finds this very object under its module and name."""
+    """Return whether another process finds this very object under its module and name."""
     module = getattr(obj, "__module__", None)
     name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
     if not isinstance(name, str) or by_value(module):
@@ -59,10 +62,10 @@ def importable(obj: Any) -> bool:
 
 
 def state_of(obj: Any) -> dict[str, Any]:
-    """Return an object's attributes, without asking the object: it may answer for another."""
+    """Return an object's attributes without its own methods: a proxy's act on another object."""
     state = {}
     for name, slot in slots_of(type(obj)):
-        with suppress(AttributeError):  # not set
+        with suppress(AttributeError):  # the slot is not set
             state[name] = slot.__get__(obj)
     with suppress(AttributeError):
         state.update(object.__getattribute__(obj, "__dict__"))
@@ -70,7 +73,7 @@ def state_of(obj: Any) -> dict[str, Any]:
 
 
 def slots_of(kind: type) -> list[tuple[str, Any]]:
-    """Return the slots of a type, its bases' too, each with its name."""
+    """Return the slots of a type and of its bases, each with its name."""
     found = _slots.get(kind)
     if found is None:
         found = _slots[kind] = [
@@ -83,7 +86,7 @@ def slots_of(kind: type) -> list[tuple[str, Any]]:
 
 
 def held_by_module(obj: Any) -> Reduced | None:
-    """Return how to find an object that has no name, as an attribute of a module."""
+    """Return how to find an object as an attribute of a module; None if it is not one."""
     return next((home for value, home in _held(type(obj)) if value is obj), None)
 
 
@@ -108,7 +111,7 @@ def from_module(module: str, name: str) -> Any:
 
 
 def key_of(obj: Any) -> str:
-    """Return the name under which all processes know an object."""
+    """Return the key under which all processes know an object."""
     with lock:
         key = keys.get(obj)
         if key is None:
@@ -118,7 +121,7 @@ def key_of(obj: Any) -> str:
 
 
 def one(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Return the object of this name; make it where it is not known."""
+    """Return the object with this key; make it if this process does not know it."""
     with lock:
         obj = known.get(key)
         if obj is None:
@@ -128,7 +131,7 @@ def one(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 def bare(obj: Any, make: Callable[..., Any], *args: Any) -> Reduced:
-    """Ship an object that has an identity and cannot be weakly referenced."""
+    """Ship an object that must stay one object, and that cannot be weakly referenced."""
     with lock:
         found = _bare.get(id(obj))
         key = found[1] if found else held_by_module(obj) or uuid.uuid4().hex
@@ -137,7 +140,7 @@ def bare(obj: Any, make: Callable[..., Any], *args: Any) -> Reduced:
 
 
 def one_bare(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Return the object of this name; make it where it is not known."""
+    """Return the object with this key; make it if this process does not know it."""
     with lock:
         obj = _bare_known.get(key)
         if obj is None:
@@ -149,7 +152,7 @@ def one_bare(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 def _remember(obj: Any, key: str | Reduced) -> None:
     _bare.pop(id(obj), None)
-    _bare[id(obj)] = obj, key  # the latest is the last
+    _bare[id(obj)] = obj, key  # the one used last is at the end
     _bare_known[str(key)] = obj
     if len(_bare) > MOST:
         _, old = _bare.pop(next(iter(_bare)))
@@ -158,10 +161,10 @@ def _remember(obj: Any, key: str | Reduced) -> None:
 
 
 def any_bare() -> bool:
-    """Tell whether this process has met any object of :func:`bare`."""
+    """Return whether this process has met any object of :func:`bare`."""
     return bool(_bare)
 
 
-def at_home(obj: Any) -> bool:
-    """Tell whether an object of :func:`bare` was made in this process."""
+def made_here(obj: Any) -> bool:
+    """Return whether an object of :func:`bare` was made in this process."""
     return _bare[id(obj)][1] not in _arrived

@@ -1,9 +1,9 @@
 """
-The table of kinds: what cloudpickle refuses or changes, and how it travels.
+The table of kinds of objects that cloudpickle refuses or changes, and how to ship each.
 
-A rule takes an object, and what cloudpickle would do with any object, and returns what
-``__reduce__`` would; NotImplemented leaves it to pickle. The other functions rebuild what
-arrives: pickles name them, so they have to stay where they are.
+A rule is a function of the object and of cloudpickle's ``reducer_override``. It returns what
+``__reduce__`` would return, or NotImplemented to leave the object to pickle. The other functions
+here rebuild objects when they are unpickled. Pickles name them, so they cannot be local functions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import copyreg
 import enum
 import functools
 import gc
+import io
 import random
+import re
 import struct
 import sys
 import threading
@@ -22,10 +24,10 @@ import typing
 import warnings
 import weakref
 from collections.abc import Callable
-from pickle import PickleBuffer, PicklingError
+from pickle import PicklingError
 from typing import Any
 
-from phylozoo_parallel._shipping import identity, weak
+from phylozoo_parallel._shipping import buffers, identity, weak
 from phylozoo_parallel._shipping.classes import reduce_class, reduce_member
 from phylozoo_parallel._shipping.identity import by_value, importable
 from phylozoo_parallel._shipping.proxies import Plain, module, set_attributes
@@ -34,7 +36,8 @@ _newobj: Any = vars(copyreg)["__newobj__"]
 
 
 def _code(obj: types.CodeType, plain: Plain) -> Any:
-    # https://github.com/cloudpipe/cloudpickle 3.1.3 replaces the file's name.
+    # cloudpickle from 3.1.3 on replaces the name of the file, which tracebacks need:
+    # https://github.com/cloudpipe/cloudpickle/pull/560
     make, args = plain(obj)
     return _named, (make, args, obj.co_filename)
 
@@ -45,7 +48,7 @@ def _named(make: Callable[..., types.CodeType], args: tuple[Any, ...], filename:
 
 
 def _function(obj: types.FunctionType, plain: Plain) -> Any:
-    """With its own cells: one that another function has too stays shared."""
+    """Ship a function with its own cells, so that a cell stays shared between two functions."""
     reduced = plain(obj)
     if reduced is NotImplemented or obj.__closure__ is None:
         return reduced
@@ -54,10 +57,10 @@ def _function(obj: types.FunctionType, plain: Plain) -> Any:
 
 
 def _cell(obj: types.CellType, plain: Plain) -> Any:
-    """Before its contents, which may hold the function that has it."""
+    """Ship a cell first and then its contents, because they may hold the function of the cell."""
     try:
         return types.CellType, (), (obj.cell_contents,), None, None, _fill
-    except ValueError:  # empty
+    except ValueError:  # the cell is empty
         return types.CellType, ()
 
 
@@ -66,11 +69,11 @@ def _fill(cell: types.CellType, contents: tuple[Any]) -> None:
 
 
 def _cached(obj: Any, plain: Plain) -> Any:
-    """``functools.lru_cache``: the cache begins empty."""
+    """Ship a function with ``functools.lru_cache``; in a worker its cache begins empty."""
     if importable(obj):
         return NotImplemented
-    told = obj.cache_parameters()
-    return _cache, (obj.__wrapped__, told["maxsize"], told["typed"]), dict(obj.__dict__)
+    given = obj.cache_parameters()
+    return _cache, (obj.__wrapped__, given["maxsize"], given["typed"]), dict(obj.__dict__)
 
 
 def _cache(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
@@ -107,14 +110,14 @@ def _method(obj: Any, plain: Plain) -> Any:
 
 
 def _made_by(base: Any, kind: Any, parts: tuple[Any, ...]) -> Any:
-    """Return a descriptor of the user's class, without calling what the user wrote."""
+    """Return a descriptor of the user's class, without calling the user's own methods."""
     made = kind.__new__(kind, *parts)
     base.__init__(made, *parts)
     return made
 
 
 def _local(obj: threading.local, plain: Plain) -> Any:
-    """With what this thread sees."""
+    """Ship a ``threading.local`` with the values that this thread sees."""
     return _newobj, (type(obj),), dict(obj.__dict__), None, None, _set_local
 
 
@@ -123,7 +126,7 @@ def _set_local(obj: Any, state: dict[str, Any]) -> None:
 
 
 def _context_var(obj: contextvars.ContextVar[Any], plain: Plain) -> Any:
-    """With its default, and the value that it has here."""
+    """Ship a context variable with its default and its present value."""
     default = contextvars.Context().run(_value, obj)
     reduced = identity.bare(obj, _variable, obj.name, *default)
     now = _value(obj)
@@ -144,25 +147,13 @@ def _variable(name: str, *default: Any) -> contextvars.ContextVar[Any]:
 
 
 def _set_variable(var: contextvars.ContextVar[Any], value: tuple[Any]) -> None:
-    if not identity.at_home(var):
+    if not identity.made_here(var):
         var.set(*value)
 
 
 def sentinel(obj: object, plain: Plain) -> Any:
+    """Ship a plain ``object()``, which has to stay one object: code compares it with ``is``."""
     return identity.bare(obj, object)
-
-
-def _view(obj: memoryview, plain: Plain) -> Any:
-    if not obj.contiguous:
-        return NotImplemented
-    return _cast, (PickleBuffer(obj), obj.format, obj.shape, obj.readonly)
-
-
-def _cast(data: Any, form: str, shape: tuple[int, ...], readonly: bool) -> memoryview:
-    view = memoryview(data).cast("B")
-    if form != "B" or len(shape) != 1:
-        view = view.cast(form, shape)  # type: ignore[call-overload]
-    return view.toreadonly() if readonly else view
 
 
 def _struct(obj: struct.Struct, plain: Plain) -> Any:
@@ -170,8 +161,8 @@ def _struct(obj: struct.Struct, plain: Plain) -> Any:
 
 
 def _new_type(obj: Any, plain: Plain) -> Any:
-    told = obj.__name__, obj.__qualname__, obj.__module__, obj.__supertype__
-    return _tracked(obj, _named_type, *told)
+    parts = obj.__name__, obj.__qualname__, obj.__module__, obj.__supertype__
+    return _tracked(obj, _named_type, *parts)
 
 
 def _named_type(name: str, qualname: str, module: str, kind: Any) -> Any:
@@ -188,8 +179,8 @@ def _param_spec(obj: Any, plain: Plain) -> Any:
 def _alias(obj: Any, plain: Plain) -> Any:
     if importable(obj):
         return NotImplemented
-    told = type(obj), obj.__name__, obj.__value__, obj.__type_params__
-    return identity.bare(obj, _named_alias, *told)
+    parts = type(obj), obj.__name__, obj.__value__, obj.__type_params__
+    return identity.bare(obj, _named_alias, *parts)
 
 
 def _named_alias(kind: Any, name: str, value: Any, params: tuple[Any, ...]) -> Any:
@@ -203,7 +194,7 @@ def _tracked(obj: Any, make: Callable[..., Any], *args: Any) -> Any:
 
 
 def _vectorize(obj: Any, plain: Plain) -> Any:
-    """``numpy.vectorize`` keeps what it made of the function, for the next call."""
+    """Ship a ``numpy.vectorize`` without the compiled function that it keeps for the next call."""
     state = {name: value for name, value in obj.__dict__.items() if name != "_ufunc"}
     return _newobj, (type(obj),), state, None, None, _set_vectorize
 
@@ -213,14 +204,14 @@ def _set_vectorize(obj: Any, state: dict[str, Any]) -> None:
 
 
 def by_name_only(obj: Any, plain: Plain) -> Any:
-    """Refuse an object of compiled code whose name no other process could find it by."""
+    """Refuse an object of compiled code that pickles to a name which no other process can find."""
     if by_value(getattr(obj, "__module__", "")) and isinstance(obj.__reduce_ex__(4), str):
         raise PicklingError("it has no name that another process could find it by")
     return NotImplemented
 
 
 def of_a_module(obj: Any, plain: Plain) -> Any:
-    """Ship what cannot travel, as a lock, by the name that a module has for it."""
+    """Ship an object that cannot be pickled, such as a lock, as an attribute of its module."""
     home = identity.held_by_module(obj)
     if home is None:
         raise PicklingError("it works within one process")
@@ -228,7 +219,7 @@ def of_a_module(obj: Any, plain: Plain) -> Any:
 
 
 def _key(obj: Any, plain: Plain) -> Any:
-    """Ship what ``functools.cmp_to_key`` returns, of which only the collector sees the parts."""
+    """Ship a result of ``functools.cmp_to_key``; only the garbage collector shows its function."""
     return functools.cmp_to_key, tuple(it for it in gc.get_referents(obj) if it is not type(obj))
 
 
@@ -236,18 +227,49 @@ def _system_random(obj: random.SystemRandom, plain: Plain) -> Any:
     return type(obj), ()
 
 
+def _scanner(obj: Any, plain: Plain) -> Any:
+    state = {name: value for name, value in vars(obj).items() if name != "scanner"}
+    return _newobj, (type(obj),), (state, obj.scanner.flags), None, None, _set_scanner
+
+
+def _set_scanner(obj: Any, told: tuple[dict[str, Any], int]) -> None:
+    state, flags = told
+    re.Scanner.__init__(obj, state["lexicon"], flags)  # type: ignore[attr-defined]
+    obj.__dict__.update(state)
+
+
+def _finalizer(obj: weakref.finalize[Any, Any], plain: Plain) -> Any:
+    """Only one that has run: elsewhere one that waits would be dead, or clean up too early."""
+    return of_a_module(obj, plain) if obj.alive else plain(obj)
+
+
+def _temporary(obj: Any, plain: Plain) -> Any:
+    """``tempfile.TemporaryDirectory``: it is removed where it was made."""
+    gone = weakref.finalize.__new__(weakref.finalize)
+    return _newobj, (type(obj),), {**vars(obj), "_finalizer": gone}
+
+
+def _manager(obj: Any, plain: Plain) -> Any:
+    """Ship what ``contextlib.contextmanager`` makes, before it is entered, to be made anew."""
+    if "func" not in vars(obj):
+        return NotImplemented
+    return type(obj), (obj.func, obj.args, obj.kwds)
+
+
 def iterator(obj: Any, plain: Plain) -> Any:
-    """Where it stands; from Python 3.14 on it cannot be told."""
+    """Ship an iterator of ``itertools`` at its present position; Python 3.14 no longer can."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return obj.__reduce__()
 
 
 def stream(obj: Any, plain: Plain) -> Any:
-    """Have what is printed go to the worker's own streams."""
+    """Ship stdout and stderr as those of the worker."""
     for name in ("stdout", "stderr"):
         if obj is getattr(sys, name):
             return identity.from_module, ("sys", name)
+    if isinstance(obj, io.TextIOWrapper) and not obj.closed and obj.writable():
+        raise PicklingError("what is written would be lost")  # cloudpickle ships the text in it
     return plain(obj)
 
 
@@ -264,23 +286,33 @@ RULES: dict[type, Callable[[Any, Plain], Any]] = {
     functools._lru_cache_wrapper: _cached,
     functools.cached_property: _cached_property,
     weakref.ref: weak.ref,
+    weakref.finalize: _finalizer,
     weakref.ProxyType: weak.proxy,
     weakref.CallableProxyType: weak.proxy,
     **dict.fromkeys(weak.CONTAINERS, weak.container),
     threading.local: _local,
     contextvars.ContextVar: _context_var,
-    memoryview: _view,
+    memoryview: buffers.view,
     struct.Struct: _struct,
     random.SystemRandom: _system_random,
+    re.Scanner: _scanner,  # type: ignore[attr-defined]
+    io.TextIOWrapper: stream,
     type(functools.cmp_to_key(max)): _key,
     typing.NewType: _new_type,
     typing.ParamSpec: _param_spec,
 }
-"""Of a type and its subclasses."""
+"""The rule for each type and its subclasses."""
 
 for _name in ("TypeVarTuple", "TypeAliasType"):  # since Python 3.11 and 3.12
     if hasattr(typing, _name):
         RULES[getattr(typing, _name)] = _alias if _name == "TypeAliasType" else _param_spec
 
-NAMED: dict[str, Callable[[Any, Plain], Any]] = {"numpy.vectorize": _vectorize}
-"""The same, for types of packages that may not be installed."""
+NAMED: dict[str, Callable[[Any, Plain], Any]] = {
+    "numpy.vectorize": _vectorize,
+    "tempfile.TemporaryDirectory": _temporary,
+    "contextlib._GeneratorContextManagerBase": _manager,
+    "_ctypes.PyCArrayType": buffers.array,
+    "_ctypes.PyCPointerType": buffers.pointer,
+    "_ctypes.PyCFuncPtrType": buffers.function,
+}
+"""The same by name, for types that may not be installed or are not part of an interface."""

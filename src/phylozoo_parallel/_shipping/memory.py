@@ -1,14 +1,14 @@
 """
-Memory that other processes of this user can open.
+Segments: memory that other processes of this user can open.
 
 ::
 
     Linux      memory (or a file) without a name, reached through the caller's entry in /proc
-    Windows    a file that vanishes with its last handle
+    Windows    a file that is deleted with its last handle
     others     a file in a folder of this process
 
-Segments are filled with ``write``: where there is no room that is an error, and not a crash
-(SIGBUS) as it would be through a mapping.
+Segments are filled with ``write``, and not through a mapping: if there is no room, ``write`` is an
+error, and a mapping would crash the process (SIGBUS).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ else:
     from phylozoo_parallel._shipping.memory_files import opened as _opened
 
 Name = tuple[str, int, int]
-"""Path, device and inode: a path alone could by now lead to another file."""
+"""Path, device and inode of a segment; the path alone could lead to another file by now."""
 
 AT_ONCE = 1 << 30
-"""Bytes to write in one call; macOS and Windows refuse more than a signed ``int`` holds."""
+"""Most bytes to write in one call; macOS and Windows refuse more than a signed ``int`` holds."""
 
 
 class Segment:
@@ -44,32 +44,33 @@ class Segment:
     Parameters
     ----------
     folder : str or None
-        Where to make it, as a file; None for memory, or for the temporary directory.
+        Folder for a file; None for memory, or on other systems for the temporary directory.
 
     Raises
     ------
     OSError
-        There is none to be had.
+        It cannot be made.
     """
 
     def __init__(self, folder: str | None = None) -> None:
         self.fd, path = made(folder)
         low = []
-        while self.fd <= 2:  # of a closed stdin, stdout or stderr: what is printed would go there
+        # The number of a closed stdin, stdout or stderr is no good: prints would go into it.
+        while self.fd <= 2:
             low.append((self.fd, path))
             self.fd, path = made(folder)
-        for fd, its in low:
-            os.close(fd)
-            removed(its)
+        for low_fd, low_path in low:
+            os.close(low_fd)
+            removed(low_path)
         self.name = named(path, self.fd)
 
     def write(self, pieces: Sequence[Any]) -> tuple[int, ...]:
-        """Write buffers one behind the other, and return their sizes in bytes."""
+        """Write buffers one after the other, and return their sizes in bytes."""
         return _write(self.fd, pieces)
 
     def read(self, sizes: Sequence[int]) -> list[memoryview]:
-        """Return the buffers that have these sizes, copied out of the segment."""
-        # A mapping would keep a file descriptor open for as long as the caller keeps an array.
+        """Return copies of the buffers in the segment, which have these sizes."""
+        # With a mapping, a file descriptor would stay open as long as the user keeps an array.
         pieces = [memoryview(bytearray(size)) for size in sizes]
         with open(self.fd, "rb", buffering=0, closefd=False) as file:
             for left, offset in zip(pieces, _offsets(sizes), strict=True):
@@ -82,12 +83,12 @@ class Segment:
         return pieces
 
     def share(self, size: int) -> mmap.mmap:
-        """Return this memory, of so many bytes, for all who map it to write in."""
+        """Return `size` bytes of this memory; all processes that map it can write into it."""
         os.ftruncate(self.fd, size)
         return mmap.mmap(self.fd, size)
 
     def close(self) -> None:
-        """Let go; what is mapped stays until its last user lets go too."""
+        """Close the segment; the memory stays until the last process that maps it lets it go."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -102,16 +103,17 @@ def stored(pieces: Sequence[Any], folder: str | None) -> tuple[Segment, tuple[in
     ----------
     pieces : sequence of buffers
     folder : str or None
-        Where the user wants temporary files; None for memory, or else the temporary directory.
+        The user's folder for temporary files; None for memory or, without room there, the temporary
+        directory.
 
     Returns
     -------
     tuple or None
-        The segment and the sizes of the buffers; None where there is no room.
+        The segment and the sizes of the buffers; None if there is no room.
     """
     for find in (lambda: folder,) if folder else (lambda: None, tempfile.gettempdir):
         try:
-            segment = Segment(find())  # there may be no temporary directory, either
+            segment = Segment(find())  # find, too, fails if there is no temporary directory
         except OSError:
             continue
         try:
@@ -132,12 +134,12 @@ def mapped(name: Name, sizes: Sequence[int]) -> list[memoryview]:
     """
     with open(opened(name, os.O_RDONLY), "rb", buffering=0) as segment:
         whole = memoryview(mmap.mmap(segment.fileno(), 0, access=mmap.ACCESS_COPY))
-    return [whole[at : at + size] for at, size in zip(_offsets(sizes), sizes, strict=True)]
+    return [whole[start : start + size] for start, size in zip(_offsets(sizes), sizes, strict=True)]
 
 
 def shared(name: Name, size: int) -> mmap.mmap:
     """
-    Return another process's memory, of so many bytes, for both to write in.
+    Return `size` bytes of another process's memory, into which both can write.
 
     Raises
     ------
@@ -169,12 +171,12 @@ def filled(name: Name, pieces: Sequence[Any]) -> tuple[int, ...]:
 
 def opened(name: Name, flags: int) -> int:
     """
-    Open a descriptor of another process.
+    Open the segment, or the pipe, of another process.
 
     Returns
     -------
     int
-        The file descriptor.
+        A file descriptor.
 
     Raises
     ------
@@ -189,7 +191,7 @@ def opened(name: Name, flags: int) -> int:
 
 
 def named(path: str, fd: int) -> Name:
-    """Return the name of what is open here and has this path for other processes."""
+    """Return the name of a file descriptor that other processes open by this path."""
     found = os.fstat(fd)
     return path, found.st_dev, found.st_ino
 
@@ -198,14 +200,14 @@ def _write(fd: int, pieces: Sequence[Any]) -> tuple[int, ...]:
     views = [memoryview(piece).cast("B") for piece in pieces]
     sizes = tuple(map(len, views))
     for view, offset in zip(views, _offsets(sizes), strict=True):
-        os.lseek(fd, offset, os.SEEK_SET)  # nobody else reads or writes through this descriptor
+        os.lseek(fd, offset, os.SEEK_SET)  # no other thread uses this descriptor meanwhile
         while view:
             view = view[os.write(fd, view[:AT_ONCE]) :]
     return sizes
 
 
 def _offsets(sizes: Sequence[int]) -> Iterator[int]:
-    """Tell where each buffer begins: at a page, so that arrays are aligned."""
+    """Yield where each buffer begins: at the start of a page, so that arrays are aligned."""
     offset = 0
     for size in sizes:
         yield offset

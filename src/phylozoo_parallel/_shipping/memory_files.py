@@ -1,9 +1,9 @@
 """
-macOS, and the BSDs: files in a folder of this process, which nobody else may look into.
+Segments on macOS and the BSDs: files in a folder of this process, which only its user can open.
 
-POSIX shared memory is no way on macOS: it cannot be mapped copy-on-write, nor resized. A file is
-removed with its segment, the folder with the program; what a killed program leaves is removed by
-the reaper (:mod:`phylozoo_parallel._worker.reaper`).
+POSIX shared memory is not used: on macOS it can be neither mapped copy-on-write nor resized. A
+file is removed with its segment, and the folder when the program ends. What a killed program
+leaves, the reaper removes (:mod:`phylozoo_parallel._worker.reaper`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from multiprocessing.util import Finalize
 assert sys.platform != "win32"  # for type checkers, which look no further there
 
 folders: dict[str, str] = {}
-"""Of this process, by the folder that each is in."""
+"""This process's own folders, by the folder that each is in."""
 
 _numbers = itertools.count()
 _lock = threading.Lock()
@@ -38,28 +38,29 @@ def made(folder: str | None) -> tuple[int, str]:
     Raises
     ------
     OSError
-        There is none to be had.
+        It cannot be made.
     """
     path = os.path.join(_own(folder or tempfile.gettempdir()), str(next(_numbers)))
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
 
 def opened(path: str, flags: int) -> int:
-    """Open what another process made, and return its file descriptor."""
+    """Open a file that another process made, and return its file descriptor."""
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def removed(path: str) -> None:
-    """Remove a file; a child that was forked leaves those of its parent alone."""
+    """Remove a file; a forked child leaves the files of its parent alone."""
     if os.path.dirname(path) in folders.values():
-        with suppress(OSError):  # somebody tidied up
+        with suppress(OSError):  # something else has removed it
             os.unlink(path)
 
 
 def _own(within: str) -> str:
-    """Return this process's folder in another."""
+    """Return this process's folder within another folder."""
     with _lock:
-        if not os.path.isdir(folders.get(within, "")):  # systems tidy up after some days
+        # Some systems remove temporary folders after some days, and it has to be made again.
+        if not os.path.isdir(folders.get(within, "")):
             if not folders:
                 Finalize(None, _leave, exitpriority=10)
             folders[within] = tempfile.mkdtemp(prefix="phylozoo-parallel-", dir=within)
@@ -73,7 +74,7 @@ def _leave() -> None:
 
 
 def _forget() -> None:
-    """Leave the folders to the parent, in a forked child."""
+    """Leave the folders to the parent in a forked child."""
     global _lock
     _lock = threading.Lock()
     folders.clear()

@@ -1,8 +1,8 @@
 """
-Linux has memory without a name: other processes reach it through the caller's entry in ``/proc``.
+Segments on Linux: memory without a name, which other processes open through ``/proc``.
 
-It vanishes with its holders, however they end, and there is no name to guess. A user who wants
-temporary files in a certain folder gets files without a name there.
+It is freed when the last process that has it open ends, in whatever way, and nobody can guess a
+name. If the user names a folder for temporary files, segments are files without a name there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TMPFILE = getattr(os, "O_TMPFILE", 0o20000000 | os.O_DIRECTORY)
 
 def made(folder: str | None) -> tuple[int, str]:
     """
-    Make memory, or a file in a folder, that is gone with its holders.
+    Make memory, or a file in a folder, that is freed when no process has it open any more.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def made(folder: str | None) -> tuple[int, str]:
     Raises
     ------
     OSError
-        There is none to be had.
+        It cannot be made.
     """
     if folder is None:
         fd = _memory()
@@ -43,7 +43,7 @@ def path_of(fd: int) -> str:
 
 
 def opened(path: str, flags: int) -> int:
-    """Open what another process made, and return its file descriptor."""
+    """Open memory that another process made, and return its file descriptor."""
     return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
@@ -54,7 +54,8 @@ def removed(path: str) -> None:
 def _memory() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("phylozoo-parallel")
-    import ctypes  # conda's and uv's Pythons are built for older systems than they run on
+    # The Pythons of conda and uv are built for older systems than they run on, and so lack it.
+    import ctypes
 
     create = getattr(ctypes.CDLL(None, use_errno=True), "memfd_create", None)
     fd: int = create(b"phylozoo-parallel", 1) if create is not None else -1  # MFD_CLOEXEC

@@ -1,8 +1,8 @@
 """
-Windows: files that are deleted with their last handle, however the processes that hold it end.
+Segments on Windows: files that are deleted with their last handle, however their processes end.
 
-Their pages are the file cache's, and they can grow, as memory without a name can. They are seen
-in the temporary directory meanwhile; only the same user may open them there.
+Windows keeps them in its file cache, and they can grow, unlike its shared memory. Meanwhile they
+are visible in the temporary directory, where only the same user can open them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHARE_ALL, _OPEN_EXISTING, _ATTRIBUTE_TEMPORARY = 7, 3, 0x100
 
 def made(folder: str | None) -> tuple[int, str]:
     """
-    Make a file in a folder, or in the temporary directory, that vanishes with its last handle.
+    Make a file in a folder, or in the temporary directory, that is deleted with its last handle.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def made(folder: str | None) -> tuple[int, str]:
     Raises
     ------
     OSError
-        There is none to be had.
+        It cannot be made.
     """
     name = f"phylozoo-parallel-{os.urandom(16).hex()}"
     path = os.path.join(folder or tempfile.gettempdir(), name)
@@ -41,9 +41,9 @@ def made(folder: str | None) -> tuple[int, str]:
 
 def opened(path: str, flags: int) -> int:
     """
-    Open what another process made, and return its file descriptor.
+    Open a file that another process made, and return its file descriptor.
 
-    ``os.open`` would not share the right to delete it, and so be refused.
+    ``os.open`` fails here, because it does not share the right to delete the file.
     """
     handle = _winapi.CreateFile(
         path, _ACCESS[flags], _SHARE_ALL, 0, _OPEN_EXISTING, _ATTRIBUTE_TEMPORARY, 0
@@ -52,4 +52,4 @@ def opened(path: str, flags: int) -> int:
 
 
 def removed(path: str) -> None:
-    """Do nothing: the file vanishes with its last handle."""
+    """Do nothing: the file is deleted with its last handle."""

@@ -1,9 +1,9 @@
 """
-The pickler: cloudpickle's, with the table of kinds.
+The pickler: cloudpickle's, with the rules of the table of kinds.
 
-cloudpickle ships functions and classes of ``__main__`` with their definition. This one adds what
-it drops (a function's file, an enumeration's fields, a class's slots), what it refuses though it
-could travel, and a sentence about what cannot.
+cloudpickle ships functions and classes of ``__main__`` with their definition. This pickler also
+ships what cloudpickle drops (a function's file, an enumeration's fields, a class's slots) and some
+objects that cloudpickle refuses. For an object that cannot be shipped, its error says what to do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from phylozoo_parallel.errors import Refused
 _Rule = Callable[[Any, proxies.Plain], Any]
 
 _HEAP = 1 << 9
-"""Flag of a type that Python code made."""
+"""Flag of a type that was made by Python code (``Py_TPFLAGS_HEAPTYPE``)."""
 
 _CUSTOM = frozenset(
     [
@@ -37,7 +37,7 @@ _CUSTOM = frozenset(
         "__getnewargs_ex__",
     ]
 )
-"""Methods of a class that says itself how its objects travel."""
+"""Methods with which a class itself defines how its objects are pickled."""
 
 _log = logging.getLogger("phylozoo_parallel")
 
@@ -49,12 +49,12 @@ class Pickler(_Base):  # type: ignore[misc]
     """Cloudpickle's pickler with a rule for each kind of object."""
 
     seen: Any = None
-    """The object it is at, or was at when it failed."""
+    """The object that is being pickled, or was when pickling failed."""
     _rules: dict[type, _Rule | None] | None = None
-    """Of the types that it has met."""
+    """The rules of the types that it has met."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """Return how an object travels; see :mod:`kinds`."""
+        """Return how to ship an object; see :mod:`kinds`."""
         self.seen = obj
         kind = type(obj)
         if self._rules is None:
@@ -81,9 +81,9 @@ def dumps(
     Raises
     ------
     Refused
-        It cannot be pickled; the message says which object of it, and what to do instead.
+        The value cannot be pickled; the message says which object in it, and what to do instead.
     """
-    if not _holds():
+    if not _rules_fit():
         plain: bytes = cloudpickle.dumps(value, protocol, buffer_callback)
         return plain
     with io.BytesIO() as file:
@@ -91,9 +91,9 @@ def dumps(
         try:
             pickler.dump(value)
         except Exception as error:
-            if isinstance(error.__cause__, RecursionError):  # it is deep, and not of a wrong kind
+            if isinstance(error.__cause__, RecursionError):  # the value is nested too deeply
                 raise
-            raise Refused(refused.told(value, pickler.seen, error)) from error
+            raise Refused(refused.explain(value, pickler.seen, error)) from error
         return file.getvalue()
 
 
@@ -110,7 +110,7 @@ def _rule(kind: type) -> _Rule | None:
         return None
     if kind.__module__ == "itertools":
         return kinds.iterator
-    own = {name: it for base in reversed(kind.__mro__[:-1]) for name, it in _said(base)}
+    own = {name: it for base in reversed(kind.__mro__[:-1]) for name, it in _defined(base)}
     if refused.kind_of(kind):
         return None if own.keys() & _CUSTOM else kinds.of_a_module
     compiled = [base for base in kind.__mro__[:-1] if not base.__flags__ & _HEAP]
@@ -122,22 +122,23 @@ def _rule(kind: type) -> _Rule | None:
     return None if named else kinds.by_name_only
 
 
-def _said(kind: type) -> Iterable[tuple[str, Any]]:
-    """Return what a class says itself; ``dict`` and ``list`` say nothing that matters."""
+def _defined(kind: type) -> Iterable[tuple[str, Any]]:
+    """Return what a class itself defines; what ``dict`` and ``list`` define does not matter."""
     return () if kind in (dict, list) else vars(kind).items()
 
 
-_held: bool | None = None
+_fit: bool | None = None
 
 
-def _holds() -> bool:
-    global _held
-    if _held is None:
-        _held = True
+def _rules_fit() -> bool:
+    """Return whether cloudpickle is as the rules need it; warn if it is not."""
+    global _fit
+    if _fit is None:
+        _fit = True
         try:
             _try_out()
         except Exception as error:
-            _held = False
+            _fit = False
             _log.warning(
                 "cloudpickle %s is not as this version of phylozoo-parallel knows it (%s: %s):"
                 " functions travel as cloudpickle has it, and errors may lack their lines",
@@ -145,7 +146,7 @@ def _holds() -> bool:
                 type(error).__name__,
                 error,
             )
-    return _held
+    return _fit
 
 
 _TRIAL = """
@@ -162,7 +163,7 @@ class Member(enum.Enum):
 
 
 def _try_out() -> None:
-    """Ship what the rules lean on cloudpickle for; raise where it is no longer as they know it."""
+    """Ship what the rules need cloudpickle for; raise if it no longer works as they expect."""
     main = {"__name__": "__main__"}
     exec(compile(_TRIAL, "<trial>", "exec"), main)
     with io.BytesIO() as file:

@@ -1,14 +1,15 @@
 """
-How values reach another process: small ones in the message, large ones in shared memory.
+How values get to another process: small ones in the message, large ones in shared memory.
 
 ::
 
     value ──pickle──► stream, large buffers ──┬─ small ──► bytes ──────────────► message
                                               ├─ large ──► Segment ◄── mapped ── worker
-                                              └─ no segment to be had ──► list ► message
+                                              └─ no shared memory ──► list ────► message
 
-Each large buffer is mapped copy-on-write, so arrays arrive without a copy, writable and private.
-Where there is no shared memory, everything goes into the message.
+Workers map each large buffer copy-on-write: so an array is not copied until it is written to, and
+changes in one process are not seen in another. Without shared memory, everything goes into the
+message.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from phylozoo_parallel._shipping import memory
 from phylozoo_parallel._shipping.memory import Name, Segment
 
 LARGE = 1 << 20
-"""Bytes from which a buffer, or a whole pickle, travels in a segment; joblib's threshold too."""
+"""From this many bytes on, a buffer or a whole pickle goes into a segment; as in joblib."""
 
 Packed = Any
-"""``bytes``; ``list`` of the stream and its buffers; or ``tuple`` of segment name and sizes."""
+"""``bytes``; ``list`` of the pickle and its buffers; or ``tuple`` of segment name and sizes."""
 
 
 def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
@@ -42,7 +43,7 @@ def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
     Returns
     -------
     list
-        The pickle, then the large buffers that belong to it but were not copied into it.
+        The pickle, then the large buffers, which were not copied into it.
     """
     buffers: list[Any] = []
 
@@ -59,19 +60,19 @@ def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
 
 def pack(pieces: list[Any], folder: str | None) -> tuple[Packed, Segment | None]:
     """
-    Choose how a large pickled value travels to a process on this machine.
+    Pack a large pickled value for a process on this machine.
 
     Parameters
     ----------
     pieces : list
         From :func:`parts`.
     folder : str or None
-        Where the user wants temporary files; None for memory.
+        The user's folder for temporary files; None for memory.
 
     Returns
     -------
     tuple
-        What goes into the message, and the segment to keep open until it has been used.
+        What to put into the message, and the segment (or None) to keep open until it was read.
     """
     found = memory.stored(pieces, folder)
     if found is None:
@@ -88,7 +89,7 @@ def in_message(pieces: list[Any]) -> Packed:
 
 
 def unpack(packed: Packed) -> Any:
-    """Return the value, in whatever process it arrived."""
+    """Return the value of a message, in the process that received it."""
     if isinstance(packed, bytes):
         return pickle.loads(packed)
     if isinstance(packed, tuple):
@@ -103,18 +104,22 @@ def read(segment: Segment, sizes: tuple[int, ...]) -> Any:
 
 
 def answer(name: Name, pieces: list[Any]) -> Packed:
-    """Write a large value into the segment that the caller holds open for it."""
+    """Write a large value into the segment that the caller holds open for it; called in workers."""
     return name, memory.filled(name, pieces)
 
 
 class Scattered(list[Any]):
-    """Large parts in a message; Dask passes on what can be weakly referenced, and sends it once."""
+    """
+    Large parts of a message, in a list that can be weakly referenced.
+
+    joblib's backend for Dask sends such an object to the cluster once, and not with each task.
+    """
 
     def __init__(self, packed: Packed) -> None:
         super().__init__([packed] if isinstance(packed, bytes) else packed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Plain on the other side, where this library may be another or not there at all.
+        # It unpickles to a plain list: the other machine may not have this library.
         return list, (list(self),)
 
 

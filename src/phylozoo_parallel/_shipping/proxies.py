@@ -1,7 +1,8 @@
 """
-Modules and what stands for them: lazy imports, facades, objects that answer to every name.
+Modules and objects that stand for others: lazy imports, proxies, objects with every attribute.
 
-Nothing is asked of such an object on its way: it would import, warn, or answer for another.
+Such an object is shipped without using its attributes or methods: that could start an import,
+warn, or act on the object that it stands for.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Plain = Callable[[Any], Any]
 
 
 def module(obj: types.ModuleType, plain: Plain) -> Any:
-    """By name; one that is not imported yet, if it ever can be, is imported when it is used."""
+    """Ship a module by name; a lazy one that is not imported yet is imported when it is used."""
     name = types.ModuleType.__getattribute__(obj, "__name__")
     if obj is sys.modules["__main__"]:
         raise PicklingError("workers have a __main__ of their own; use the name in it directly")
@@ -31,13 +32,13 @@ def module(obj: types.ModuleType, plain: Plain) -> Any:
     if sys.modules.get(name) is obj:
         return importlib.import_module, (name,)
     if not by_value(type(obj).__module__):
-        return Late, (name,)
+        return LazyModule, (name,)
     state = {key: value for key, value in vars(obj).items() if key not in _OF_MODULES}
     return _made_module, (type(obj), name), state, None, None, set_attributes
 
 
-class Late(types.ModuleType):
-    """A module that is imported at the first look into it."""
+class LazyModule(types.ModuleType):
+    """A module that is imported when one of its attributes is first used."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -57,15 +58,15 @@ def _made_module(kind: Any, name: str) -> Any:
 
 
 def set_attributes(obj: Any, state: dict[str, Any]) -> None:
-    """Give an object its attributes."""
+    """Set the attributes of an object without calling its own methods."""
     object.__getattribute__(obj, "__dict__").update(state)
 
 
 def proxy(obj: Any, plain: Plain) -> Any:
-    """Ask nothing of an object that answers to every name, and nothing of an empty one."""
+    """Ship an object whose class has ``__getattr__``, without calling it here or in the worker."""
     state = identity.state_of(obj)
     for name in state.get("__name__"), type(obj).__module__:
-        if isinstance(name, str) and sys.modules.get(name) is obj:  # in a module's place
+        if isinstance(name, str) and sys.modules.get(name) is obj:  # it stands for a module
             return importlib.import_module, (name,)
     values = list.__iter__(obj) if isinstance(obj, list) else None
     entries = iter(dict.items(obj)) if isinstance(obj, dict) else None
@@ -74,7 +75,7 @@ def proxy(obj: Any, plain: Plain) -> Any:
 
 def _empty_of(kind: Any) -> Any:
     base: Any = next(base for base in kind.__mro__ if base in (dict, list, object))
-    if kind.__new__ is not base.__new__:  # it may have one object alone
+    if kind.__new__ is not base.__new__:  # its own __new__ may always return the same object
         with suppress(TypeError):
             return kind.__new__(kind)
     return base.__new__(kind)
@@ -89,7 +90,7 @@ def _set_proxy(obj: Any, state: dict[str, Any]) -> None:
 
 
 def stateless(obj: Any, plain: Plain) -> Any:
-    """Find out whether an object without content, as ``dataclasses.MISSING``, is a module's."""
+    """Ship an object without attributes, such as ``dataclasses.MISSING``, by its module's name."""
     if getattr(obj, "__dict__", None):
         return NotImplemented
     module = sys.modules.get(type(obj).__module__)

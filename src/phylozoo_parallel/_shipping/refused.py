@@ -1,4 +1,4 @@
-"""What cannot travel at all: which object it is, where it was found, and what to do instead."""
+"""Objects that cannot be shipped: which one it is, where it was found, and what to do instead."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from phylozoo_parallel._shipping.identity import by_value, importable, state_of
 from phylozoo_parallel.errors import line, short
 
 FAR = 100_000
-"""Objects that are looked at, at most, to find the one that cannot travel."""
+"""Most objects to search for the one that cannot be pickled."""
 
 MOST = 4
-"""Places that are named, at most, on the way to it."""
+"""Most places to name on the way to it."""
 
 INSIDE = "make it inside the function"
 MODULE = "put it into a module and import that"
@@ -30,6 +30,7 @@ FILE = "an open file belongs to the process that opened it: pass its name and op
 FILE += " the function"
 POOL = f"workers belong to the process that started them: {INSIDE}"
 CHANNEL = "it joins threads of one process only: pass items, and return results"
+SHARED = "it joins processes that inherit it: pass items, and return results"
 STREAM = "it is half run: pass what it is made from, or a list of what it yields"
 
 REFUSED = {
@@ -43,7 +44,13 @@ REFUSED = {
     "queue.Queue": CHANNEL,
     "_queue.SimpleQueue": CHANNEL,
     "multiprocessing.synchronize.SemLock": LOCK,
-    "multiprocessing.queues.Queue": CHANNEL,
+    "multiprocessing.synchronize.Condition": LOCK,
+    "multiprocessing.synchronize.Event": SHARED,
+    "multiprocessing.queues.Queue": SHARED,
+    "multiprocessing.queues.SimpleQueue": SHARED,
+    "multiprocessing.connection._ConnectionBase": SHARED,
+    "multiprocessing.connection.Listener": CONNECTION,
+    "multiprocessing.sharedctypes.SynchronizedBase": SHARED,
     "multiprocessing.process.BaseProcess": POOL,
     "multiprocessing.pool.Pool": POOL,
     "concurrent.futures._base.Executor": POOL,
@@ -52,6 +59,8 @@ REFUSED = {
     "_asyncio.Task": STREAM,
     "_asyncio.Future": STREAM,
     "subprocess.Popen": f"a program belongs to the process that started it: {INSIDE}",
+    "selectors.BaseSelector": CONNECTION,
+    "select.epoll": CONNECTION,
     "socket.socket": CONNECTION,
     "_socket.socket": CONNECTION,
     "_ssl._SSLContext": f"it holds secrets of this process: {INSIDE}",
@@ -60,6 +69,10 @@ REFUSED = {
     "_io.TextIOWrapper": FILE,
     "_io._IOBase": FILE,
     "mmap.mmap": FILE,
+    "shelve.Shelf": FILE,
+    "dbm.dumb._Database": FILE,
+    "weakref.finalize": "a finalizer belongs to the process that made it: leave it out, as with"
+    " `__getstate__`, or " + INSIDE,
     "generator": STREAM,
     "coroutine": STREAM,
     "async_generator": STREAM,
@@ -72,14 +85,14 @@ REFUSED = {
     "ctypes.CDLL": f"a library is loaded into one process: {INSIDE}, or {MODULE}",
     **{f"itertools.{name}": STREAM for name in vars(itertools)},
 }
-"""Types, and their subclasses, and what to do instead."""
+"""What to do instead, for types by name and their subclasses."""
 
 OTHERWISE = f"{MODULE}, or {INSIDE}"
-"""What to do with what is in no table."""
+"""What to do instead, for all other types."""
 
 
 def kind_of(kind: Any) -> str | None:
-    """Return the name in the table of a type or a base of it, if it is there."""
+    """Return the name under which a type, or a base of it, is in the table; None if it is not."""
     for base in kind.__mro__:
         module, name = base.__module__, base.__qualname__
         name = name if module == "builtins" else f"{module}.{name}"
@@ -88,24 +101,24 @@ def kind_of(kind: Any) -> str | None:
     return None
 
 
-def told(root: Any, seen: Any, error: BaseException) -> str:
+def explain(root: Any, seen: Any, error: BaseException) -> str:
     """
-    Say which object cannot travel, where it was found, and what to do instead.
+    Return the message that says which object cannot be pickled, where it is, and what to do.
 
     Parameters
     ----------
     root
-        What was to be pickled.
+        The value that was to be pickled.
     seen
-        The object that the pickler was at.
+        The object in it that was being pickled when it failed.
     error
-        What stopped it.
+        The error of pickling.
     """
     route = _route(root, seen)
     objects = [obj for obj, _ in route]
-    for at, obj in enumerate(objects):  # a condition, and not the lock in it
+    for position, obj in enumerate(objects):  # a condition is named, and not the lock in it
         if kind_of(type(obj)) is not None:
-            route = route[: at + 1]
+            route = route[: position + 1]
             break
     culprit = route[-1][0] if route else seen
     kind = kind_of(type(culprit))
@@ -126,27 +139,27 @@ def _name(kind: type) -> str:
 
 def _route(root: Any, target: Any) -> list[tuple[Any, str]]:
     """Return the objects from `root` to `target`, each with its place in the one before it."""
-    came: dict[int, tuple[Any, str, int | None]] = {id(root): (root, "", None)}
+    found: dict[int, tuple[Any, str, int | None]] = {id(root): (root, "", None)}
     waiting = deque([root])
-    while waiting and len(came) < FAR:
+    while waiting and len(found) < FAR:
         holder = waiting.popleft()
         if holder is target:
             break
-        with suppress(Exception):  # its class is the user's
+        with suppress(Exception):  # methods of a user's class may fail
             for place, obj in _held(holder):
-                if id(obj) not in came:
-                    came[id(obj)] = obj, place, id(holder)
+                if id(obj) not in found:
+                    found[id(obj)] = obj, place, id(holder)
                     waiting.append(obj)
     route = []
-    at: int | None = id(target)
-    while at is not None and at in came:
-        obj, place, at = came[at]
+    key: int | None = id(target)
+    while key is not None and key in found:
+        obj, place, key = found[key]
         route.append((obj, place))
     return route[::-1]
 
 
 def _held(obj: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what goes with an object into its pickle, each with its place there."""
+    """Yield the objects that are pickled along with an object, each with its place in it."""
     if isinstance(obj, types.FunctionType):
         if not importable(obj):
             yield from _held_by_function(obj)
@@ -166,8 +179,8 @@ def _held(obj: Any) -> Iterator[tuple[str, Any]]:
             yield f"entry {short(key)} of a dictionary", value
             yield "a key of a dictionary", key
     elif isinstance(obj, (list, tuple, set, frozenset, deque)):
-        for at, value in enumerate(obj):
-            yield f"element {at} of a {type(obj).__name__}", value
+        for position, value in enumerate(obj):
+            yield f"element {position} of a {type(obj).__name__}", value
     else:
         for name, value in state_of(obj).items():
             yield f"attribute `{name}` of a `{_name(type(obj))}`", value
@@ -183,7 +196,7 @@ def _held_by_function(obj: types.FunctionType) -> Iterator[tuple[str, Any]]:
         if name in obj.__globals__:
             yield f"global `{name}` {of}", obj.__globals__[name]
     for name, cell in zip(obj.__code__.co_freevars, obj.__closure__ or (), strict=True):
-        with suppress(ValueError):  # empty
+        with suppress(ValueError):  # the cell is empty
             yield f"variable `{name}` {of}", cell.cell_contents
     for value in (*(obj.__defaults__ or ()), *(obj.__kwdefaults__ or {}).values()):
         yield f"a default {of}", value

@@ -1,26 +1,53 @@
 """
-Weak references and the collections of them.
+Weak references, and collections of weak references.
 
-In a worker nobody else may hold what they refer to: there it lives as long as they do.
+In a worker there may be nothing else that holds the object of a weak reference. So there the weak
+reference, or the collection, keeps the object itself.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from pickle import PicklingError
 from typing import Any
+
+from phylozoo_parallel._shipping.identity import state_of
 
 CONTAINERS = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 
 
 def ref(obj: Any, plain: Callable[[Any], Any]) -> Any:
-    make = _Method if isinstance(obj, weakref.WeakMethod) else _Ref
     target = obj()
+    if type(obj) not in (weakref.ref, weakref.WeakMethod, _Ref, _Method):
+        return _of_a_class(obj, target)
+    make = _Method if isinstance(obj, weakref.WeakMethod) else _Ref
     return (_gone, ()) if target is None else (make, (target,))
 
 
+def _of_a_class(obj: Any, target: Any) -> Any:
+    """Ship a reference of the user's class, without calling what the user wrote."""
+    if not hasattr(obj, "__dict__") or isinstance(obj, weakref.WeakMethod):
+        raise PicklingError("its class has no place for what it refers to")
+    target = _Nobody() if target is None else target
+    state = {name: it for name, it in state_of(obj).items() if name != "__callback__"}
+    return _made, (type(obj), target), state, None, None, _set_made
+
+
+def _made(kind: Any, target: Any) -> Any:
+    found = weakref.ref.__new__(kind, target)
+    if type(target) is not _Nobody:
+        found.__dict__["_kept"] = target
+    return found
+
+
+def _set_made(obj: Any, state: dict[str, Any]) -> None:
+    for name, value in state.items():
+        object.__setattr__(obj, name, value)
+
+
 def proxy(obj: Any, plain: Callable[[Any], Any]) -> Any:
-    """Ship what it refers to, in its place."""
+    """Ship the object itself in the place of a weak proxy."""
     return _itself, (obj.__reduce_ex__.__self__,)
 
 
@@ -72,8 +99,8 @@ def _weak(kind: Any) -> Any:
     return obj
 
 
-def _fill_weak(obj: Any, told: tuple[Any, dict[str, Any]]) -> None:
-    """Fill it, and keep what is in it."""
-    held, state = told
+def _fill_weak(obj: Any, content: tuple[Any, dict[str, Any]]) -> None:
+    """Fill a collection, and keep the objects in it."""
+    held, state = content
     obj.update(held)
     obj.__dict__.update(state, _kept=held)

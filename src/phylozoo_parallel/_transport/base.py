@@ -1,4 +1,8 @@
-"""What a transport is: it makes calls of the chunks of one map, and results of what comes back."""
+"""
+The base class of transports.
+
+A transport makes a call out of each chunk of one map, and results out of what comes back.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,16 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 class Transport(ABC):
     """
-    The way of one map's chunks to its workers and back; used in the caller's thread alone.
+    Carries the chunks of one map to its workers and back.
+
+    Methods are called in the caller's thread, unless they say otherwise.
 
     Attributes
     ----------
     watches : bool
         Whether :meth:`look` can tell how far a chunk is.
     function : int
-        Bytes of the pickled function; 0 where it is not.
+        Bytes of the pickled function; 0 if it is not pickled.
     """
 
     watches = False
@@ -32,29 +38,29 @@ class Transport(ABC):
     @abstractmethod
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """
-        Return what the engine has to run for a chunk.
+        Return the call that runs a chunk in a worker.
 
         Raises
         ------
         UnpicklableItem
-            The chunk cannot travel.
+            An item of the chunk cannot be pickled.
         """
 
     def landed(self, chunk: Chunk, away: float) -> None:
-        """Note, in any thread, that no worker runs a chunk any more, after so many seconds."""
+        """Note that a chunk came back, `away` seconds after it was sent; called in any thread."""
 
     def look(self, chunk: Chunk) -> Progress | None:
-        """Tell how far a chunk in flight is; None when no worker has begun with it."""
+        """Return how far a chunk in flight is; None if no worker has begun with it."""
         return chunk.progress
 
     def done(self, chunk: Chunk) -> int:
-        """Tell, in any thread, how many items of a chunk in flight have run, as far as is known."""
+        """Return how many items of a chunk in flight are known to have run; in any thread."""
         progress = self.look(chunk)
         return progress.done if progress else 0
 
     @abstractmethod
     def accept(self, chunk: Chunk, results: Any, done: int) -> None:
-        """Keep in the chunk what its worker returned: the results of so many items."""
+        """Keep in the chunk what its worker returned: the results of its first `done` items."""
 
     def values(self, chunk: Chunk) -> Any:
         """
@@ -63,14 +69,14 @@ class Transport(ABC):
         Raises
         ------
         Exception
-            Whatever unpickling raises; the chunk's items are there again then.
+            Whatever unpickling raises. The chunk has its items again then, to run them anew.
         """
         return chunk.results
 
     def error(self, packed: Any) -> Any:
-        """Return the exception that a worker sent, or None where it cannot be unpickled."""
+        """Return the exception that a worker sent, or None if it cannot be unpickled."""
         return packed
 
     @abstractmethod
     def end(self, flying: set[Chunk]) -> None:
-        """Have the workers stop with these chunks, and let go of all that the map holds."""
+        """Tell the workers to stop with the chunks in flight, and release what the map holds."""

@@ -1,8 +1,8 @@
 """
 The first step of a chunk on a machine that may have another version of this library, or none.
 
-It travels as its own text, and what it is called with is plain: nothing of this library has to be
-there for it to be unpickled and to say what is missing.
+The function is sent as its source text, and its arguments are plain values. So it can be unpickled
+on a machine that does not have this library, and can say what is missing there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from phylozoo_parallel._worker.version import checked, own
 
 
 class _AsText:
-    """`checked` for every pickler and every version of Python."""
+    """The function `checked`, in a form that every pickler and every Python version can read."""
 
     __name__ = "run_in_process"
 
@@ -29,9 +29,9 @@ class _AsText:
 
 @lru_cache(maxsize=1)
 def _expression() -> str:
-    # Without a look at what is loaded: Dask's scheduler, too, unpickles it and pickles it again.
+    # It must not import anything: Dask's scheduler, too, unpickles it and pickles it again.
     source = f"from __future__ import annotations\n{getsource(checked)}"
-    return f"(exec({source!r}, its := {{}}), its[{checked.__name__!r}])[1]"
+    return f"(exec({source!r}, names := {{}}), names[{checked.__name__!r}])[1]"
 
 
 def guarded(*arguments: Any) -> Call:

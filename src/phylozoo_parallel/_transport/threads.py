@@ -1,4 +1,4 @@
-"""Chunks go to worker threads as they are."""
+"""The transport to worker threads: chunks go there as they are."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class InThread(Transport):
     def __init__(self, func: Callable[..., Any], star: bool) -> None:
         self._func = func
         self._star = star
-        self._ended: list[bool] = []
+        self._ended: list[bool] = []  # not empty once the map has ended
         self._context = contextvars.copy_context()
-        self._errors = settings.numpy_errors()
+        self._errors = settings.outside_context()
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
-        """Return what the engine has to run for a chunk."""
+        """Return the call that runs a chunk in a worker."""
         chunk.results, chunk.failures = [], []
 
         def note(done: int, running: int) -> None:
@@ -40,22 +40,22 @@ class InThread(Transport):
 
         given = self._func, self._star, chunk.items, chunk.first, pace
         task = Task(*given, chunk.results, chunk.failures, wanted, note)
-        # A context can be entered by one thread at a time.
+        # Only one thread at a time can enter a context, so each chunk gets a copy.
         return self._context.copy().run, (run_in_thread, task, self._errors)
 
     def done(self, chunk: Chunk) -> int:
-        """Tell, in any thread, how many items of a chunk in flight have run."""
+        """Return how many items of a chunk in flight have run; called in any thread."""
         return len(chunk.results)
 
     def accept(self, chunk: Chunk, results: list[Any], done: int) -> None:
-        """Keep the results of a chunk; their size is a guess from the first of them."""
+        """Keep the results of a chunk; their size is estimated from the first one."""
         chunk.results = results
         chunk.items = ()
         chunk.nbytes = sys.getsizeof(results)
         if done:
-            with suppress(Exception):  # its own __sizeof__
+            with suppress(Exception):  # a result's own __sizeof__ may fail
                 chunk.nbytes += done * sys.getsizeof(results[0])
 
     def end(self, flying: set[Chunk]) -> None:
-        """Have the workers stop."""
+        """Tell the workers to stop."""
         self._ended.append(True)

@@ -1,1 +1,1 @@
-"""What runs in a worker."""
+"""All that runs in a worker."""

@@ -1,4 +1,4 @@
-"""What every worker process does when it has started, whether or not a task ever comes."""
+"""The initializer: what each worker process does first, before any task."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ def begin(
     initargs: Sequence[Any],
 ) -> None:
     """
-    Hang on to the caller, and make ready for the first chunk.
+    Make this worker end with its caller, and get ready for the first chunk.
 
     Parameters
     ----------
     caller : int
-        Process id.
+        Process id of the caller.
     line : tuple or None
-        The caller's lifeline.
+        The name of the caller's lifeline.
     modules : sequence of str
-        What the function of the first map needs, as far as it was told.
+        Modules to import, as given to ``warm_up``.
     hidden : sequence of str
-        Environment variables that were for the start alone: what items start must not see them.
+        Environment variables that were only needed to start this process. They are removed, so
+        that programs which items start do not see them.
     initializer, initargs
-        What the user wants each worker to begin with.
+        The user's own initializer, and its arguments.
     """
     for name in hidden:
         os.environ.pop(name, None)
     with suppress(Exception):
         lifeline.hang_on(line)
-        # While the caller does other things.
+        # Imported now, while the caller does other things.
         from phylozoo_parallel._worker import known, process
 
-        # Or the caller went while this worker came, and there was nothing to hang on to.
+        # If the caller ended while this worker started, there was no lifeline to use.
         known.watch(caller if os.name == "posix" else os.getppid())
         process.ready = perf_counter()
     load(modules)
     if initializer is not None:
         initializer(*initargs)
-    with suppress(Exception):  # it could not be imported
+    with suppress(Exception):  # if the import above failed, there is no `process`
         process.loaded = perf_counter()

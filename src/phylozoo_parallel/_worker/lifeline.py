@@ -1,14 +1,14 @@
 """
-Workers end with the program, however it ends and whatever runs in them then.
+Lifeline: makes workers end with the program, in whatever way it ends and whatever they are running.
 
 ::
 
-    Linux      the program holds a pipe; workers asked the kernel to kill them when it breaks
-    Windows    a thread of the system's in each worker waits for the program
-    others     a small process sees its pipe to the program break, and kills the workers
+    Linux      the program holds a pipe; the kernel kills the workers when the pipe breaks
+    Windows    a thread of Windows in each worker waits for the program
+    others     a small process, the reaper, sees its pipe to the program break, and kills them
 
-Workers look at their parent besides. Code that does not let go of the interpreter's lock keeps
-them from looking.
+In addition, each worker looks every second whether its parent lives. That alone is not enough: code
+that does not release the global interpreter lock keeps the worker from looking.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from functools import lru_cache
 from phylozoo_parallel._shipping.memory import Name, named, opened
 
 others: tuple[int, ...] = ()
-"""Workers that joblib had started before this library could have them hang on."""
+"""Workers that joblib started before this library could give them an initializer."""
 
 if sys.platform == "linux":
     import fcntl
@@ -33,12 +33,12 @@ if sys.platform == "linux":
     _pipe: list[int] = []
     _lifeline: Name | None = None
     _hanging: dict[int, int] = {}
-    """Of each process that hangs on through this one, the descriptor that it does so with."""
+    """The file descriptor of the lifeline, for each process that this one has attached to it."""
     _started: set[int] = set()
 
     @lru_cache(maxsize=1)
     def own() -> Name | None:
-        """Return the name of a pipe that breaks when this process ends; None if there is none."""
+        """Return the name of a pipe that breaks when this process ends; None if it has none."""
         with suppress(OSError):
             _pipe[:] = os.pipe()
             return named(path_of(_pipe[0]), _pipe[0])
@@ -46,9 +46,9 @@ if sys.platform == "linux":
 
     def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
         """
-        Have the kernel kill this worker when its caller is gone, whatever runs here then.
+        Make the kernel kill this worker when its caller is gone, and `others` with it.
 
-        And others of the caller's workers with it, which may never have a chunk to run.
+        The others are workers of the same caller, which may never get a chunk and come here.
         """
         global _lifeline
         _lifeline = lifeline or _lifeline
@@ -57,7 +57,7 @@ if sys.platform == "linux":
             _hang(pid, {me} if pid == me else {caller})
 
     def hang_started() -> None:
-        """Have the kernel kill, with this worker, the programs that its items have started."""
+        """Make the kernel kill the programs that items have started, when the caller is gone."""
         started = _descendants()
         for pid in _started & (_hanging.keys() - started):
             _started.remove(pid)
@@ -67,13 +67,17 @@ if sys.platform == "linux":
             _hang(pid, started | {os.getpid()})
 
     def _hang(pid: int, parents: set[int]) -> None:
-        """Have a process hang on, unless its parent is another: its number has been given anew."""
+        """
+        Make the kernel kill a process when the caller is gone.
+
+        If the process does not have one of these parents, another process has got its number.
+        """
         if _lifeline is None:
             return
         with suppress(OSError, IndexError):
             fd = opened(_lifeline, os.O_RDONLY)
             _hanging[pid] = fd
-            fcntl.fcntl(fd, fcntl.F_SETOWN, pid)  # from here on it is this process or none
+            fcntl.fcntl(fd, fcntl.F_SETOWN, pid)  # from here on the kernel means this very process
             if pid == os.getpid() or _parent(pid) in parents:
                 fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
                 fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
@@ -88,7 +92,7 @@ if sys.platform == "linux":
 
     def _children(pid: int) -> list[int]:
         children: list[int] = []
-        with suppress(OSError):  # it has ended, or the kernel does not tell
+        with suppress(OSError):  # it has ended, or this kernel does not list children
             for task in os.listdir(f"/proc/{pid}/task"):
                 with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
                     children += map(int, file.read().split())
@@ -99,10 +103,10 @@ if sys.platform == "linux":
             return int(file.read().rpartition(b")")[2].split()[1])
 
     def guard(workers: Iterable[int]) -> None:
-        """Do nothing: the workers hang on by themselves."""
+        """Do nothing: each worker attaches itself to the lifeline."""
 
     def _forget() -> None:
-        """Leave the pipe to the parent, in a forked child, which must not keep it whole."""
+        """Close the parent's pipe in a forked child: it must break when the parent ends."""
         while _pipe:
             os.close(_pipe.pop())
         own.cache_clear()
@@ -113,18 +117,18 @@ elif sys.platform == "win32":
     from phylozoo_parallel._worker import lifeline_windows
 
     def own() -> Name | None:
-        """Return None: a worker knows its parent."""
+        """Return None: a worker knows its parent process, and needs no pipe."""
         return None
 
     def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
-        """Have the system end this worker when its parent is gone."""
+        """Make Windows end this worker when its parent is gone."""
         lifeline_windows.end_with_parent()
 
     def hang_started() -> None:
-        """Do nothing: it is the worker alone that ends with its caller."""
+        """Do nothing: on this system only the worker itself ends with its caller."""
 
     def guard(workers: Iterable[int]) -> None:
-        """Do nothing: the workers hang on by themselves."""
+        """Do nothing: each worker attaches itself to the lifeline."""
 
 else:
     from phylozoo_parallel._shipping.memory_files import folders
@@ -135,10 +139,10 @@ else:
         return None
 
     def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
-        """Do nothing: the reaper knows of this worker."""
+        """Do nothing: the caller has told the reaper of this worker."""
 
     def hang_started() -> None:
-        """Do nothing: it is the worker alone that ends with its caller."""
+        """Do nothing: on this system only the worker itself ends with its caller."""
 
     def guard(workers: Iterable[int]) -> None:
         """Tell the reaper which workers there are."""

@@ -1,4 +1,4 @@
-"""On Windows a thread of the system's waits for the program, whatever runs in the worker then."""
+"""On Windows, a thread of the system waits for the program and then ends the worker."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _kernel32.RegisterWaitForSingleObject.argtypes = [
 
 @lru_cache(maxsize=1)
 def end_with_parent() -> None:
-    """Have the system end this process when its parent is gone; once is enough."""
+    """Make the system end this process when its parent is gone; to call it once is enough."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
-    # It calls TerminateProcess(context, reason): this process, and exit code 0.
+    # Windows then calls TerminateProcess(this process, 0).
     end, this = ctypes.cast(_kernel32.TerminateProcess, ctypes.c_void_p), ctypes.c_void_p(-1)
     wait = wintypes.HANDLE()
     _kernel32.RegisterWaitForSingleObject(

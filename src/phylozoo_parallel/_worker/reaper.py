@@ -1,14 +1,13 @@
 """
-A small process that ends the workers of a killed program, where the kernel has no signal for it.
+The reaper: a small process that kills the workers of a program that was killed (macOS, BSDs).
 
 ::
 
-    program   keeps a pipe to the reaper, and tells it of its workers and its files
-    reaper    reads; when the pipe breaks, it kills those workers and removes those files
+    program   keeps a pipe to the reaper, and writes its workers and its folders into it
+    reaper    reads; when the pipe breaks, it kills those workers and removes those folders
 
-Workers look at their parent besides, but code that does not let go of the interpreter's lock keeps
-them from looking. The reaper is of a session of its own: what ends a whole group of processes
-leaves it to its work. It ends with the program.
+The reaper runs in a session of its own, so that a signal to the program's whole process group does
+not end it. It ends when the program has ended.
 """
 
 from __future__ import annotations
@@ -25,12 +24,13 @@ from typing import Any
 assert sys.platform != "win32"  # for type checkers, which look no further there
 
 _pipe: int | None = None
-_told: Any = None
+_sent: Any = None
+"""What the reaper was told last."""
 
 
 def guard(workers: Iterable[int], folders: Iterable[str]) -> None:
     """
-    Tell the reaper, which is started when there is none, what there is to end and to remove.
+    Tell the reaper which workers to kill and which folders to remove; start it if necessary.
 
     Parameters
     ----------
@@ -39,12 +39,13 @@ def guard(workers: Iterable[int], folders: Iterable[str]) -> None:
     folders : iterable of str
         Paths.
     """
-    global _told
+    global _sent
     news = tuple(workers), tuple(folders)
-    if news != _told:
-        with suppress(OSError):  # no more processes, or files; workers still look at their parent
+    if news != _sent:
+        # The system may have no more processes or files. Workers still look at their parent.
+        with suppress(OSError):
             _tell(*news)
-            _told = news
+            _sent = news
 
 
 def _tell(workers: Iterable[int], folders: Iterable[str]) -> None:
@@ -58,7 +59,7 @@ def _tell(workers: Iterable[int], folders: Iterable[str]) -> None:
         with suppress(BrokenPipeError):
             os.write(_pipe, line)
             return
-        os.close(_pipe)  # somebody has killed it
+        os.close(_pipe)  # the reaper was killed
         _pipe = None
     _pipe = _started()
     os.write(_pipe, line)
@@ -69,7 +70,7 @@ def _started() -> int:
     import subprocess
     from multiprocessing.spawn import get_executable
 
-    # It reads what is around it of no environment variable, no user's and no site's folder.
+    # With -I and -S it ignores environment variables, and imports nothing of the user or the site.
     command: list[Any] = [get_executable(), "-I", "-S", __file__]
     null = subprocess.DEVNULL
     reads, writes = os.pipe()
@@ -82,7 +83,7 @@ def _started() -> int:
         raise
     finally:
         os.close(reads)
-    process.returncode = 0  # nobody waits for it: it ends after this process
+    process.returncode = 0  # otherwise Popen would warn: nobody waits for the reaper's end
     return writes
 
 
@@ -90,22 +91,22 @@ def _reap() -> None:
     workers: list[tuple[int, int]] = []
     folders: list[str] = []
     for line in sys.stdin.buffer:
-        if line.endswith(b"\n"):  # not half of one, of a program killed while it wrote
+        if line.endswith(b"\n"):  # if the program was killed while writing, the line is not whole
             workers, folders = json.loads(line)
     for pid, group in workers:
         with suppress(OSError):
-            if os.getpgid(pid) == group:  # or another process has got the number since
+            if os.getpgid(pid) == group:  # otherwise another process has got this number
                 os.kill(pid, signal.SIGKILL)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget() -> None:
-    """Leave the reaper to the parent, in a forked child, which must not keep its pipe whole."""
-    global _pipe, _told
+    """Close the parent's pipe in a forked child: it must break when the parent ends."""
+    global _pipe, _sent
     if _pipe is not None:
         os.close(_pipe)
-    _pipe = _told = None
+    _pipe = _sent = None
 
 
 if __name__ == "__main__":

@@ -86,13 +86,19 @@ def numpy_errors() -> tuple[str, ...] | None:
     return tuple("warn" if it in ("call", "log") else it for it in numpy.geterr().values())
 
 
+def outside_context() -> tuple[str, ...] | None:
+    """Return what NumPy does here at errors, where that is not in a thread's context."""
+    numpy = sys.modules.get("numpy")
+    return numpy_errors() if numpy is not None and numpy.__version__ < "2" else None
+
+
 def own_numbers(errors: tuple[str, ...] | None) -> None:
     """Have a worker thread, in its copy of the caller's context, compute as the caller does."""
-    decimal, numpy = sys.modules.get("decimal"), sys.modules.get("numpy")
+    decimal = sys.modules.get("decimal")
     if decimal is not None:
         decimal.setcontext(decimal.getcontext().copy())  # what an item sets there is its own
-    if numpy is not None and errors and numpy.__version__ < "2":
-        numpy.seterr(**dict(zip(_ERRORS, errors, strict=True)))  # is not in the context
+    if errors:
+        sys.modules["numpy"].seterr(**dict(zip(_ERRORS, errors, strict=True)))
 
 
 class _Shared:

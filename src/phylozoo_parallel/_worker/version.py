@@ -1,4 +1,4 @@
-"""Which version of this library this is, and whether it is the caller's."""
+"""Checks that a worker on another machine has the caller's version of this library."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ def own() -> str:
     """Return the version that is installed here."""
     try:
         return metadata.version("phylozoo-parallel")
-    except metadata.PackageNotFoundError:  # it is on the path, and was never installed
+    except metadata.PackageNotFoundError:  # it is in sys.path without having been installed
         return "unknown"
 
 
 def checked(version: str, *arguments: Any) -> Any:
     """
-    Run a chunk where this library has the caller's version.
+    Run a chunk, if this machine has the caller's version of this library.
 
-    It also travels as its own text, and so leans on nothing above; its name and its first
-    argument stay as they are in every version.
+    This function is also sent as its source text (see :mod:`.guard`), so it must not use anything
+    else of this module. Its name and its first argument must be the same in every version.
 
     Raises
     ------
     ImportError
-        It has another one here, or none.
+        This machine has another version of this library, or none.
     """
     try:
         from phylozoo_parallel._worker import version as installed

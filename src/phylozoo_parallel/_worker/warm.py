@@ -1,4 +1,4 @@
-"""What a worker process can do before its first chunk: import what the chunks will need."""
+"""What a worker process can do before its first chunk: import the modules that chunks will need."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from importlib import import_module
 from time import sleep
 
 HOLD = 0.1
-"""Seconds that a worker which is warm by now holds the next call, for one that is still coming."""
+"""Seconds that a worker waits in a second call, so that other workers get the next ones."""
 
 _warm: set[str] = set()
 
 
 def warm_up(path: Sequence[str], modules: Sequence[str]) -> None:
-    """Import modules where the caller finds them."""
+    """Import modules with the caller's ``sys.path``."""
     if _warm.issuperset(modules):
         sleep(HOLD)
         return
@@ -29,7 +29,7 @@ def warm_up(path: Sequence[str], modules: Sequence[str]) -> None:
 
 
 def load(modules: Sequence[str]) -> None:
-    """Import modules; what fails fails again where it is needed, and tells why."""
+    """Import modules; an error is ignored here, as the same error is shown when an item runs."""
     for module in modules:
         with suppress(Exception):
             import_module(module)
