@@ -161,6 +161,15 @@ def test_the_reference_has_every_public_name():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_are_named_where_a_reader_sees_it(page):
+    """What stands behind the backticks is not shown."""
+    text = page.read_text("utf-8")
+    for found in BLOCK.finditer(text):
+        before = text[: found.start()].split("```\n")[-1]
+        assert not found[1] or f"`{found[1]}`" in before, found[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         assert os.path.exists(page.parent / target), target

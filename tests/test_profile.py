@@ -444,3 +444,20 @@ def test_without_matplotlib_the_picture_says_what_to_install(threads, monkeypatc
         run.plot()
     assert "<img" not in run._repr_html_()
     assert "speed-up" in run._repr_html_()
+
+
+def test_many_maps_are_told_of_in_short(sequential):
+    with phylozoo_parallel.profile() as run:
+        for _ in range(12):
+            list(sequential.map(nap, [0.001]))
+    assert repr(run) == "<profile of 12 maps; print() shows it>"
+    assert str(run).count("speed-up") == 10
+    assert "and 2 shorter maps, " in str(run)
+
+
+def test_a_frame_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with phylozoo_parallel.profile() as run:
+        pass
+    with pytest.raises(ImportError, match="pip install pandas"):
+        run.to_frame()
