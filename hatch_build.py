@@ -1,4 +1,4 @@
-"""The long description for an index page: the README without what leads nowhere outside a clone."""
+"""The long description for an index page: the README without links that only work in a clone."""
 
 import re
 from pathlib import Path
@@ -9,13 +9,13 @@ LINK_INTO_THE_CLONE = re.compile(r"\[([^\]]+)\]\((?!https?://)[^)]+\)")
 
 
 def long_description(readme: str) -> str:
-    """Return the README with the text of such links alone, and without its last list of them."""
+    """Return the README with the text of such links only, and without its last list of links."""
     text = readme.partition("\n## More\n")[0]
     return LINK_INTO_THE_CLONE.sub(r"\1", text) + "\nThe documentation is in the folder `docs`.\n"
 
 
 class Description(MetadataHookInterface):
-    """What `pyproject.toml` calls dynamic."""
+    """Fills in the metadata that `pyproject.toml` calls dynamic."""
 
     def update(self, metadata: dict) -> None:
         """Fill in the long description."""

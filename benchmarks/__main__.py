@@ -13,7 +13,7 @@ from benchmarks import report
 from benchmarks.rows import ROWS, MemoryRow
 
 SECONDS = 600
-"""What a row may take, before it counts as hung."""
+"""Seconds after which a row is taken to hang."""
 
 
 def options():

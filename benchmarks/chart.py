@@ -18,7 +18,7 @@ from benchmarks.rows import FLOOR
 
 PAPER, INK, SOFT, LINE = "#fefefe", "#1d2733", "#52606d", "#d5dae0"
 DARK = {PAPER: "#14181e", INK: "#e6e9ee", SOFT: "#a9b4c0", LINE: "#3a434d"}
-"""What stands for each of them where the system asks for dark pages."""
+"""The colours that replace them where the system asks for dark pages."""
 
 COLOURS = [
     "#0072b2",
@@ -47,7 +47,7 @@ LOOK = {
     "ytick.color": INK,
     "axes.edgecolor": SOFT,
 }
-"""Of any chart."""
+"""The style of all charts."""
 
 
 def points(rows, results):
@@ -92,7 +92,7 @@ def draw(file, rows, results):
         middles, top = [], 0.0
         for (_, there), wide in zip(lines, lanes, strict=True):
             middles.append(top + (wide - 1) / 2)
-            # Every point has a lane of its own: none hides another.
+            # Every point has a lane of its own, so that none hides another.
             first = middles[-1] - (len(there) - 1) / 2
             for lane, (rival, ratio, target) in enumerate(there):
                 shape, colour = styles[rival]
@@ -168,7 +168,7 @@ def save(file, figure):
 
 
 def light_and_dark(svg):
-    """Let the picture follow what the system asks for."""
+    """Make the picture light or dark, as the system asks for."""
     rules = "".join(
         f'[style*="{what}: {light}"] {{ {what}: {dark} !important }}\n'
         for light, dark in DARK.items()

@@ -1,4 +1,4 @@
-"""What the rows are given to work on, made before the clock starts."""
+"""The inputs of the rows, made before the clock starts."""
 
 import math
 import random

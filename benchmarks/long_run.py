@@ -16,12 +16,12 @@ from benchmarks import work
 from phylozoo_parallel import MultiprocessingExecutor, WorkerLostError
 
 SECONDS = 0.001
-"""What an item takes."""
+"""Seconds that an item takes."""
 
 TIMEOUT = 1.0
 
 BAD = {"raises": 0.01, "dies": 0.002, "hangs": 0.001}
-"""The shares of the items with which something is wrong."""
+"""The shares of the items that fail, by kind of failure."""
 
 EXPECTED = {
     "raises": (ArithmeticError, "{0}"),
@@ -43,7 +43,7 @@ def item(pair):
 
 
 def spoiled(size):
-    """Return the input, with what is wrong with each item."""
+    """Return the items, each with the kind of its failure."""
     chance, kinds = random.Random(1), [None] * size
     places = chance.sample(range(size), size)
     for what, share in BAD.items():
@@ -53,7 +53,7 @@ def spoiled(size):
 
 
 def wrong(items, results):
-    """Return what is not as it must be."""
+    """Return the results that are wrong."""
     if len(results) != len(items):
         return [f"{len(results)} results of {len(items)} items"]
     found = []
@@ -95,7 +95,7 @@ def main():
             print(f"{name:>8} the bad items: {took:6.1f} s, {len(found)} wrong", flush=True)
             print(*found[:10], sep="\n", end="\n" * bool(found))
     more = median(seconds["with"]) - median(seconds["without"])
-    # Of what is added, waiting for the time limits is the least there can be.
+    # The failures cost at least the time of waiting for the time limits.
     waits = counts["hangs"] * TIMEOUT / 2
     print(f"{median(seconds['with']) / median(seconds['without']):.1f} times as long;")
     deaths = 2 * counts["dies"] + counts["hangs"]

@@ -27,7 +27,7 @@ def times(row, quick, repeat):
     samples = {name: [] for name in maps}
     chance = random.Random(0)
     for _ in range(repeat or (1 if quick else row.repeat)):
-        # In a new order each time: none always runs in the wake of the same other.
+        # In a new order each time, so that no candidate always runs after the same other one.
         for name in chance.sample(list(maps), len(maps)):
             if row.before:
                 row.before(maps[name], data)

@@ -1,4 +1,4 @@
-"""What a map of ours takes in memory. Linux only: the kernel keeps the highest marks."""
+"""The memory that a map of this library needs. Linux only: its kernel keeps the peak."""
 
 import os
 from functools import partial
@@ -16,11 +16,11 @@ MB = 1_000_000
 
 
 class Growth:
-    """The most that a process's resident memory has grown by since now."""
+    """Measures the peak growth of a process's resident memory from now on."""
 
     def __init__(self, pid):
         self.pid = pid
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the highest mark
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak
         self.start = psutil.Process(pid).memory_info().rss
 
     def most(self):

@@ -1,4 +1,4 @@
-"""What the benchmark says: where it ran, and a table of ratios."""
+"""The report of the benchmark: where it ran, and a table of ratios."""
 
 import os
 import platform

@@ -51,7 +51,7 @@ def ours_going_on(failing):
 
 
 def or_raise(func, failing, pair):
-    """Return the result of a numbered item, or raise it: of each ten the first `failing`."""
+    """Return the result of a numbered item, or raise it for the first `failing` of each ten."""
     number, item = pair
     result = func(item)
     if number % 10 < failing:
@@ -60,7 +60,7 @@ def or_raise(func, failing, pair):
 
 
 def ours_profiled(kind):
-    """Return a map in a profile of its own each time."""
+    """Return a map that runs in a new profile each time."""
     map = ours(kind)
 
     def profiled(func, items):
@@ -104,7 +104,7 @@ def phylozoo_processes():
 
 
 def pool_imap(chunksize):
-    """Use the pool of PhyloZoo's executor in the one way of its own that streams."""
+    """Use the pool of PhyloZoo's executor with ``imap``, its only method that streams."""
     executor = phylozoo_parallel_py().MultiprocessingExecutor(WORKERS)
     closing.callback(executor._pool.terminate)
     return lambda func, items: executor._pool.imap(func, items, chunksize)
@@ -141,7 +141,7 @@ def mpire(chunksize=None):
 
 
 def ideal(workers):
-    """Let as many nap at once as there are workers, at no cost at all."""
+    """Sleep as long as workers that cost nothing would need."""
 
     def run(func, items):
         time.sleep(max(items) * -(-len(items) // workers))
@@ -151,7 +151,7 @@ def ideal(workers):
 
 
 def loop():
-    """Work in this process, one item after the other: what parallel work has to be better than."""
+    """Run the items in this process, one after the other: parallel work has to be faster."""
     return map
 
 

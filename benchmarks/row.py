@@ -1,4 +1,4 @@
-"""What a row of the benchmark is."""
+"""The rows of the benchmark: their parts."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Row:
-    """Work that several candidates do in turn against the clock."""
+    """Work that several candidates do in turn, and that is timed."""
 
     name: str
     what: str
     make: Callable[[int], Any]
     """Makes the input of that size, before the clock starts."""
     run: Callable[[Map, Any], Any]
-    """What is timed: does the work with a candidate's map, and returns the results."""
+    """Does the work with a candidate's map, and returns the results; this is timed."""
     candidates: dict[str, Callable[[], Map]]
     """Opens each candidate; see `rivals`. The names of ours begin with "ours"."""
     targets: dict[str, float]
@@ -25,12 +25,12 @@ class Row:
     quick: int
     repeat: int
     before: Callable[[Map, Any], None] | None = None
-    """Comes before every run, untimed."""
+    """Called before every run, and not timed."""
 
 
 @dataclass(frozen=True)
 class MemoryRow:
-    """Work that we do alone, for how much memory it takes."""
+    """Work of this library only, to measure its memory."""
 
     name: str
     what: str

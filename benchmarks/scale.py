@@ -25,7 +25,7 @@ from benchmarks import report, rivals, work
 NAP = 0.005
 ROUNDS = 2
 SECONDS = 600
-"""What a program may take."""
+"""Seconds after which a program is taken to hang."""
 
 POOLS = {
     "ours": partial(rivals.ours, "processes"),

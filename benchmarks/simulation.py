@@ -45,7 +45,7 @@ def log_normal(count, chance):
 
 
 def bimodal(count, chance):
-    """One item in twenty takes forty times as long."""
+    """Return seconds of items, of which one in twenty takes forty times as long."""
     costs = [40.0 if chance.random() < 0.05 else 1.0 for _ in range(count)]
     return [cost * MEAN * count / sum(costs) for cost in costs]
 
@@ -68,7 +68,7 @@ class Machine:
     def __init__(self, costs, workers):
         self.now = self.busy = 0.0
         self.chunks = 0
-        self.flying = []
+        self.in_flight = []
         self._sums = [0.0, *accumulate(costs)]
         self._free = [0.0] * workers
 
@@ -77,7 +77,7 @@ class Machine:
         self.busy += seconds
 
     def send(self, what, first, count, budget=None):
-        """Send a chunk: it is known at once when it will be back, as all wait in one line."""
+        """Send a chunk, and compute when it will be back: all chunks wait in one line."""
         self.work(CALLER / 2 + count * CALLER_ITEM / 2)
         self.chunks += 1
         start = max(heapq.heappop(self._free), self.now) + WORKER / 2
@@ -86,11 +86,11 @@ class Machine:
             done = next(n for n in range(1, count + 1) if sums[first + n] - sums[first] > budget)
         end = start + sums[first + done] - sums[first] + WORKER / 2
         heapq.heappush(self._free, end)
-        heapq.heappush(self.flying, (end, self.chunks, what, first, count, done))
+        heapq.heappush(self.in_flight, (end, self.chunks, what, first, count, done))
 
     def back(self):
-        """Wait for the next chunk that comes back, and take it in."""
-        end, _, *what, done = heapq.heappop(self.flying)
+        """Wait for the next chunk that comes back, and handle it."""
+        end, _, *what, done = heapq.heappop(self.in_flight)
         self.now = max(self.now, end)
         self.work(CALLER / 2 + done * CALLER_ITEM / 2)
         return *what, done
@@ -103,7 +103,11 @@ def ours(costs, workers, measured=None):
     state = State(options, len(costs), workers, 2 * workers, measured or Measured())
     while True:
         while True:
-            if not state.measured.largest and machine.flying and machine.flying[0][0] < machine.now:
+            if (
+                not state.measured.largest
+                and machine.in_flight
+                and machine.in_flight[0][0] < machine.now
+            ):
                 _back(machine, state, costs)
             if (chunk := state.todo()) is None:
                 break
@@ -119,14 +123,14 @@ def ours(costs, workers, measured=None):
             count = len(found.items)
             state.handed_out(count)
             state.read_out(found, count, count * CALLER_ITEM)
-        if not state.flying:
+        if not state.in_flight:
             return machine
         _back(machine, state, costs)
 
 
 def _back(machine, state, costs):
     chunk, first, count, done = machine.back()
-    state.flying.remove(chunk)
+    state.in_flight.remove(chunk)
     times = costs[first : first + done]
     ran, squares = sum(times), sum(time * time for time in times)
     chunk.handled = CALLER / 2
@@ -148,8 +152,8 @@ def known(costs, workers):
 def cut(costs, workers, sizes):
     """Send chunks of the sizes that `sizes(left)` says, two for each worker ahead."""
     machine, first = Machine(costs, workers), 0
-    while first < len(costs) or machine.flying:
-        while first < len(costs) and len(machine.flying) < 2 * workers:
+    while first < len(costs) or machine.in_flight:
+        while first < len(costs) and len(machine.in_flight) < 2 * workers:
             count = min(max(int(sizes(len(costs) - first)), 1), len(costs) - first)
             machine.send(None, first, count)
             first += count
@@ -195,7 +199,7 @@ def joblib(costs, workers):
 
     for _ in range(2 * workers):
         dispatch()
-    while machine.flying:
+    while machine.in_flight:
         _, begin, count, _ = machine.back()
         took = machine.now - sent.pop(begin)
         if count == size:

@@ -1,4 +1,4 @@
-"""What the workers of every candidate are given to do."""
+"""The functions that the workers of all candidates run."""
 
 import os
 import time
@@ -60,12 +60,12 @@ def echo(x):
 
 
 def who(seconds):
-    """Tell who did it, having left the other workers time for the next item."""
+    """Return this worker's process id, after leaving other workers time for the next item."""
     time.sleep(seconds)
     return os.getpid()
 
 
 def read(array, seconds):
-    """Touch all of an array, and tell who did."""
+    """Read all of an array, and return this worker's process id."""
     assert array.sum() == len(array)
     return who(seconds)

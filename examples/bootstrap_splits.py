@@ -18,9 +18,9 @@ table depends on the seed alone and not on the backend or the number of workers.
     python examples/bootstrap_splits.py my.fasta --replicates 1000 --workers 4
     python examples/bootstrap_splits.py my.fasta --plot tree.svg
 
-The table goes to standard output. What the workers gained goes to standard error: the time of one
-process, estimated from a few replicates, beside the time that was taken, start of the workers
-included. Needs PhyloZoo; tqdm for the bar, and Matplotlib for --plot.
+The table goes to standard output. The gain goes to standard error: the time of one process,
+estimated from a few replicates, beside the time that it took with workers, including their start.
+Needs PhyloZoo; tqdm for the bar, and Matplotlib for --plot.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ PROTEIN_ALONE = re.compile("[EFIJLOPQZ]", re.IGNORECASE)
 """Letters for amino acids that do not stand for any nucleotides."""
 
 TIE = 1e-12
-"""Sums of distances closer than this are equal: rounding alone tells them apart."""
+"""Sums of distances that differ by less than this are equal: they differ by rounding only."""
 
 
 class Supports(NamedTuple):
-    """What `quartet_supports` found."""
+    """The result of `quartet_supports`."""
 
     taxa: tuple[str, ...]
     quartets: np.ndarray
@@ -84,7 +84,7 @@ def quartet_supports(
 
 
 def all_quartets(alignment: MSA) -> np.ndarray:
-    """Return four positions in the alignment's taxa for each quartet, rising."""
+    """Return four rising positions in the alignment's taxa for each quartet."""
     return np.array(list(combinations(range(len(alignment.taxa_order)), 4)))
 
 
@@ -132,7 +132,7 @@ def read_alignment(path: str) -> MSA:
     for line in lines:
         if not line.startswith(">") and (found := PROTEIN_ALONE.search(line)):
             raise ValueError(f"it has to be DNA or RNA, and {found[0]!r} is an amino acid")
-    if len(alignment) < len(names):  # PhyloZoo passes over names without a sequence
+    if len(alignment) < len(names):  # PhyloZoo ignores names without a sequence
         empty = next(name for name in names if name not in alignment)
         raise ValueError(f"there is no sequence under the name {empty!r}")
     if len(alignment) < 4:
@@ -141,7 +141,7 @@ def read_alignment(path: str) -> MSA:
 
 
 def estimated_seconds(alignment: MSA, replicates: int, seed: int) -> tuple[float, int]:
-    """Estimate the time of all replicates in one process; tell how many were run for it."""
+    """Estimate the time of all replicates in one process; also return how many were run for it."""
     run = partial(replicate, alignment.coded_array, alignment.taxa_order, all_quartets(alignment))
     seconds: list[float] = []
     run(np.random.SeedSequence(seed))  # the first call also loads and compiles
@@ -209,7 +209,7 @@ def at_least(smallest: int, text: str) -> int:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Say what the command line takes."""
+    """Define the arguments of the command line."""
     parser = argparse.ArgumentParser(description="Bootstrap support of quartet splits.")
     parser.add_argument(
         "alignment", nargs="?", help="a FASTA file of aligned DNA or RNA (default: simulate one)"
@@ -299,7 +299,7 @@ def main() -> int:
 
 
 def gained(parallel: ParallelConfig, alone: float, seconds: float) -> str:
-    """Say how long it took, and what the workers were good for."""
+    """Return how long it took, and what the workers gained."""
     if parallel.backend == ParallelBackend.SEQUENTIAL:
         return f"one process: {seconds:.1f} s"
     workers = parallel.get_executor().n_jobs

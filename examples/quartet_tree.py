@@ -1,9 +1,9 @@
 """A tree from the supports of quartet splits, drawn by PhyloZoo.
 
-Taxa are joined two and two, and groups of taxa likewise: next come always the two groups a and b
-for which the splits a, b | c, d with any taxa c and d of other groups have the largest mean
-support. A branch of the tree carries the mean support of all splits a, b | c, d of two taxa on
-either side of it; branches with half or less are left out.
+The tree is built by joining two groups of taxa at a time; at first each taxon is a group. The next
+two groups a and b to join are those whose splits a, b | c, d, with any taxa c and d of other
+groups, have the largest mean support. A branch of the tree has the mean support of all splits
+a, b | c, d of two taxa on either side of it; branches with half or less are left out.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def counts_across(side: np.ndarray, quartets: np.ndarray, counts: np.ndarray) ->
 
 
 def check_plot(file: str) -> None:
-    """Say what stands in the way of a picture, before the work is done for it."""
+    """Check that a picture can be drawn, before the work for it is done."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

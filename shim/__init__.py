@@ -31,7 +31,7 @@ __all__ = [
     "progress",
 ]
 
-if not _TYPE_CHECKING:  # checkers would take any name for one of ours
+if not _TYPE_CHECKING:  # type checkers would believe that every name exists here
 
     def __getattr__(name: str) -> object:
         return getattr(_ours, name)

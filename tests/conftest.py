@@ -54,7 +54,7 @@ def processes():
 
 @pytest.fixture(scope="session")
 def pool_pids():
-    """Tell the process ids of joblib's pool."""
+    """Return the process ids of joblib's pool."""
     return lambda: set(current()._processes if current() else ())
 
 
@@ -73,7 +73,7 @@ def wait_until():
 
 @pytest.fixture(autouse=True)
 def idle_pool(wait_until):
-    """Begin each test after the chunks of maps that the one before abandoned."""
+    """Start each test after the chunks of maps that the test before has left."""
     executor = current()
     wait_until(lambda: executor is None or not executor._pending_work_items)
 

@@ -24,7 +24,7 @@ BACKENDS = ["threading", "multiprocessing"]
 
 
 def held() -> dict[str, float]:
-    """Return what this process holds."""
+    """Return what this process holds: memory, threads, open files, folders."""
     me = psutil.Process()
     folder = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
     own = [name for name in os.listdir(folder) if str(me.pid) in name]
@@ -85,7 +85,7 @@ def deadly_maps(count: int) -> None:
 
 
 def courses(scale: float) -> dict[str, Callable[[], None]]:
-    """Return what is run, by the name of it."""
+    """Return the functions to run, by name."""
     threads, processes = ThreadingExecutor(2), MultiprocessingExecutor(2)
 
     def course(name, run, count, *executor):

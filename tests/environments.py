@@ -84,7 +84,7 @@ def scratch() -> Path:
 
 @cache
 def uv() -> tuple[str, ...]:
-    """Return the command of uv, which installs fast; nothing where there is none."""
+    """Return the command of uv, which installs fast; an empty tuple if there is none."""
     if importlib.util.find_spec("uv"):
         return sys.executable, "-m", "uv"
     found = shutil.which("uv")

@@ -1201,7 +1201,7 @@ WORKS = {
 }
 """The row of the table in the documentation, what is special in it, and a program with it."""
 
-LOCK, INSIDE, HALF = "a lock works within one process", "inside the function", "half run"
+LOCK, INSIDE, HALF = "a lock works within one process", "inside the function", "already started"
 
 REFUSED = {
     "locks, conditions, semaphores, events": """

@@ -44,12 +44,12 @@ NEVER_READ = "results were never read"
 
 
 class Odd(Exception):
-    """What a failing item raises."""
+    """The exception that a failing item raises."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One map."""
+    """One map of a program."""
 
     backend: str
     n_jobs: int
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def stop(self) -> tuple[int, type[BaseException] | None]:
-        """Where the map has to end, and with what."""
+        """Return where the map has to end, and with what."""
         bad: list = [] if self.ends is None else [(self.ends, Odd)]
         bad += [(index, WorkerLostError) for index in self.deadly]
         if not self.retries:
@@ -92,7 +92,7 @@ class Plan:
         return min(bad, key=lambda one: one[0], default=(self.size, None))
 
     def fails(self, item: int) -> type[BaseException] | None:
-        """Return with what an item fails, however often it runs."""
+        """Return the exception with which an item fails, however often it runs."""
         if item in self.deadly or (item in self.dying and not self.retries):
             return WorkerLostError
         if item in self.hanging:
@@ -119,7 +119,7 @@ class Program:
 
 @dataclass
 class Report:
-    """What came of a program, or of many."""
+    """The counts of one program or of many, and what was wrong."""
 
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -170,7 +170,7 @@ def make(random: Random, deadly: bool, largest: int = 3000, hanging: bool = Fals
 
 
 def on(program: Program, workers: int) -> Program:
-    """Return a program with so many workers for each of its maps."""
+    """Return a program with this number of workers for each of its maps."""
     threads = [
         tuple(tuple(replace(plan, n_jobs=workers) for plan in group) for group in groups)
         for groups in program.threads
@@ -221,12 +221,12 @@ def make_plan(random: Random, deadly: bool, kills: bool, largest: int) -> Plan:
 
 
 def result(plan: Plan, item: int):
-    """What an item gives."""
+    """Return the result of an item."""
     return (item, bytes([item % 251]) * 150_000) if plan.cost == "large" else (item, -item)
 
 
 def runner(plan: Plan, scratch: Path):
-    """Return what a plan maps: a closure, so that it is fresh in every map."""
+    """Return the function of a plan: a closure, so that each map has a new one."""
     failing, hanging = frozenset(plan.failing), frozenset(plan.hanging)
     dying, deadly = frozenset(plan.dying), frozenset(plan.deadly)
 
@@ -249,7 +249,7 @@ def runner(plan: Plan, scratch: Path):
 
 
 def item_of(came) -> int:
-    """Return which item a result or an exception is of."""
+    """Return the item that a result or an exception belongs to."""
     if isinstance(came, Odd):
         return came.args[0]
     if isinstance(came, Exception):
@@ -258,7 +258,7 @@ def item_of(came) -> int:
 
 
 def first(mark: Path) -> bool:
-    """Tell whether nobody came here before."""
+    """Return whether this is the first call, in any process."""
     try:
         os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
@@ -267,7 +267,7 @@ def first(mark: Path) -> bool:
 
 
 def given(plan: Plan):
-    """The input of a plan."""
+    """Return the input of a plan."""
     items = range(plan.size)
     if plan.method.startswith("starmap"):
         items = [(item, "more") for item in items]
@@ -286,7 +286,7 @@ def given(plan: Plan):
 
 
 class Run:
-    """A map while it is read."""
+    """A map that is being read."""
 
     def __init__(self, plan: Plan, report: Report, deaths: bool, scratch: Path) -> None:
         self.plan, self.report, self.deaths = plan, report, deaths
@@ -309,7 +309,7 @@ class Run:
         )
 
     def step(self) -> bool:
-        """Read one result; tell whether the map goes on."""
+        """Read one result; return whether the map goes on."""
         if self.plan.read is not None and len(self.results) >= self.plan.read:
             if not self.plan.drop:
                 self.iterator.close()
@@ -327,7 +327,7 @@ class Run:
         return True
 
     def end(self) -> bool:
-        """Hold what came against the model."""
+        """Compare the results with the model."""
         self.iterator = None
         plan, counts, error = self.plan, self.report.counts, self.error
         stop, expected = plan.stop
@@ -363,11 +363,11 @@ class Run:
         return not self.plan.method.endswith("_unordered")
 
     def may_be_lost(self) -> bool:
-        """Tell whether an item may be lost with a worker that another item ended."""
+        """Return whether an item may be lost with a worker that another item ended."""
         return self.deaths and not self.plan.retries
 
     def as_the_built_in_map(self) -> bool:
-        """Tell whether the results are right, up to where the map has to end."""
+        """Return whether the results are right, up to where the map has to end."""
         plan, error = self.plan, self.error
         stop, expected = plan.stop
         items = [result[0] for result in self.results]
@@ -387,7 +387,7 @@ class Run:
         )
 
     def as_each_item_must_be(self) -> bool:
-        """Tell whether each item has its own result, or its own exception in its place."""
+        """Return whether each item has its own result, or its own exception in its place."""
         plan, results = self.plan, self.results
         stop, _ = plan.stop
         items = list(range(len(results))) if self.ordered else list(map(item_of, results))
@@ -397,7 +397,7 @@ class Run:
         return right and all(map(self.is_right, items, results))
 
     def is_right(self, item: int, came) -> bool:
-        """Tell whether this is what an item may come to."""
+        """Return whether an item may have this result."""
         if not isinstance(came, Exception):
             return self.plan.fails(item) is None and came == result(self.plan, item)
         if item_of(came) != item:
@@ -411,7 +411,7 @@ class Run:
 
 
 def run(program: Program, seed: int = 0) -> Report:
-    """Run a program and tell what came of it; `seed` decides who takes turns with whom."""
+    """Run a program and return the report; `seed` decides the order of its threads."""
     scratch = Path(mkdtemp(prefix="program-"))
     reports = [Report() for _ in program.threads]
     total, over = Report(), threading.Event()

@@ -42,7 +42,7 @@ def copy_joblib(home: Path) -> Path:
 
 
 def edit(directory: Path, change: Callable[[str], str]) -> int:
-    """Change the text of every module below a directory; return how many are other than before."""
+    """Change the text of every module below a directory; return how many have changed."""
     changed = 0
     for file in directory.rglob("*.py"):
         text = file.read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def next_joblib(home: Path, mended: bool = True) -> None:
 
 
 def outside_joblib(home: Path) -> None:
-    """Make a joblib that has let go of its copy of loky, and uses the installed one."""
+    """Make a joblib without its own copy of loky, which uses the installed one."""
     joblib = copy_joblib(home)
     shutil.rmtree(joblib / "externals")
     found = edit(
@@ -87,7 +87,7 @@ def outside_joblib(home: Path) -> None:
 
 
 def _mend(joblib: Path) -> None:
-    """Have joblib do without the lock that loky 3.7 has no more."""
+    """Make joblib work without the lock that loky 3.7 no longer has."""
     edit(joblib, lambda text: text.replace("with self._submit_resize_lock:", "if True:"))
 
 
@@ -113,7 +113,7 @@ def renamed(home: Path, name: str) -> None:
 
 
 def _own_queues(backend: Path) -> None:
-    """Have loky's queues stand on a copy of the standard library's, so that names can change."""
+    """Put loky's queues on a copy of the standard library's, so that names can change."""
     text = Path(multiprocessing.queues.__file__).read_text(encoding="utf-8")
     text = re.sub(r"from \.(\w*) import", r"from multiprocessing.\1 import", text)
     text = text.replace("multiprocessing. import", "multiprocessing import")
@@ -122,7 +122,7 @@ def _own_queues(backend: Path) -> None:
 
 
 def _move(joblib: Path, module: str) -> int:
-    """Give another name to a module, and tell how many others import it."""
+    """Rename a module, and return how many others import it."""
     *packages, name = module.split(".")[1:]
     place = joblib.joinpath(*packages, name)
     new = f"{name}_renamed"

@@ -20,7 +20,7 @@ needs_two_cores = pytest.mark.skipif(CORES < 2, reason="needs two cores")
 
 
 def threads_of_blas(_=None):
-    """Tell how many threads NumPy's BLAS has in this process."""
+    """Return how many threads NumPy's BLAS has in this process."""
     import numpy
     from threadpoolctl import threadpool_info
 
@@ -49,7 +49,7 @@ print(json.dumps([joblib.cpu_count(), threads_of_blas(), *results[0]]))
 
 @pytest.fixture
 def seen(run_script, monkeypatch):
-    """Run a map in a fresh program; tell its cores, the threads of BLAS and the variables."""
+    """Run a map in a new program; return its cores, the threads of BLAS and the variables."""
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'tests'}{os.pathsep}{os.getenv('PYTHONPATH', '')}")
     for name in (*VARIABLES, "LOKY_MAX_CPU_COUNT"):
         monkeypatch.delenv(name, raising=False)

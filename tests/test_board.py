@@ -22,7 +22,7 @@ for done in range(1 << 30):
 
 
 def mark(done):
-    """The mark that a time has with a note of WRITER's."""
+    """Return the mark of a note by WRITER."""
     return (2 * done + 1 + done % 255) & board.MARK
 
 

@@ -32,19 +32,19 @@ pytestmark = pytest.mark.core
 
 
 def measured(seconds, nbytes=0.0, items=1_000_000):
-    """Have seen chunks of `items`, each item taking `seconds` and `nbytes`."""
+    """Return the measurements of chunks of `items`, each item with `seconds` and `nbytes`."""
     seen = Measured()
     seen.add(items, even(items, seconds), int(items * nbytes))
     return seen
 
 
 def even(items, seconds):
-    """What items say that all take the same time."""
+    """Return what a worker reports of items that all take the same time."""
     return Took(items * seconds, items * seconds, items, items * seconds**2)
 
 
 def known(seconds, spread=0.0, items=1_000_000):
-    """Have seen the same in an earlier map, with that standard deviation."""
+    """Return measurements of an earlier map, with this standard deviation."""
     seen = measured(seconds, items=items)
     seen.chunks, seen.earlier, seen.within, seen.weight = 0, True, spread**2, 1.0
     return seen
@@ -110,7 +110,7 @@ def test_a_chunk_of_a_slow_input_is_short():
 
 
 class TestCosts:
-    """How long a chunk is follows from what chunks cost."""
+    """The length of chunks follows from what chunks cost."""
 
     def test_costs_of_the_caller_count_for_each_worker(self):
         seen = measured(1e-3)
@@ -154,7 +154,7 @@ class TestCosts:
 
 
 class TestSpread:
-    """How much goes out at once follows from how uneven items are."""
+    """How much is sent at once follows from how uneven items are."""
 
     def test_even_items_go_out_as_one_chunk_a_worker(self):
         assert rounds(known(1e-3), 32, 2) == [16, 16]
@@ -219,7 +219,7 @@ def test_the_rest_of_a_chunk_that_takes_too_long_is_returned():
 
 
 class TestManyWorkers:
-    """The library's own state machine on workers that do not exist."""
+    """The library's own state machine on simulated workers."""
 
     @pytest.mark.parametrize("kind", list(simulation.KINDS))
     @pytest.mark.parametrize("workers", [2, 64])
@@ -238,7 +238,7 @@ OURS = "ours, known from a map before"
 
 
 class TestLatest:
-    """What a map begins with when there was one of its function before."""
+    """What a map starts from if there was an earlier map of its function."""
 
     def test_measurements_are_kept_for_the_next_map_of_a_function(self):
         def func(item):
@@ -271,7 +271,7 @@ class TestLatest:
         assert recall(abs, True)[1].seconds == pytest.approx(1e-3)
 
     def test_earlier_measurements_leave_work_for_every_worker(self):
-        """Whatever an earlier map says, nothing is measured here."""
+        """Whatever an earlier map measured, nothing is measured in this one yet."""
         latest = Measured(1e-7, 1.0, largest=10**6)
         assert chunk_size(latest, 2, 2) == 1
         assert chunk_size(latest, 32, 2) == 16

@@ -8,7 +8,6 @@ from multiprocessing.pool import ThreadPool
 import joblib
 import pytest
 from joblib._parallel_backends import LokyBackend, ParallelBackendBase
-from joblibs import SUBMIT, worker_settings
 from systems import no_guard
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
@@ -23,19 +22,17 @@ def pid(_=None):
 
 
 class Recording(LokyBackend):
-    """An engine of processes that is not joblib's own, and tells what ran on it."""
+    """A backend of processes that is not joblib's own, and records what ran on it."""
 
     submitted = 0
 
     def submit(self, func, callback=None):
         type(self).submitted += 1
-        return getattr(super(), SUBMIT)(func, callback)
-
-    apply_async = submit
+        return super().submit(func, callback)
 
 
 class Unhurried(ParallelBackendBase):
-    """An engine that joblib cannot stream from: it only takes whole calls."""
+    """A backend that only takes whole calls, so that joblib cannot stream from it."""
 
     submitted = 0
 
@@ -53,8 +50,6 @@ class Unhurried(ParallelBackendBase):
     def submit(self, func, callback=None):
         type(self).submitted += 1
         return self.pool.apply_async(func, callback=callback)
-
-    apply_async = submit
 
 
 @pytest.fixture(params=[Recording, Unhurried])
@@ -168,7 +163,7 @@ class TestChoiceOfEngine:
         assert "item 3 = 3" in str(caught.value.__cause__)
 
     def test_two_maps_run_at_once_in_one_context(self, processes, engine):
-        """Which is one and the same backend object."""
+        """Both maps get the very same backend object."""
         with joblib.parallel_config(backend="engine"):
             first = processes.map(abs, range(100), 5)
             assert next(first) == 0
@@ -230,7 +225,6 @@ class TestWhatReachesTheWorkers:
             seen = set(processes.map(lambda _: os.environ["OMP_NUM_THREADS"], range(9)))
         assert seen == {str(count)}
 
-    @worker_settings
     def test_an_initializer_runs_in_the_workers(self, processes):
         with joblib.parallel_config(
             backend="loky", initializer=lambda value: os.environ.update(STARTED=value), initargs="1"

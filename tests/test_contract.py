@@ -71,7 +71,7 @@ NEEDLESS = pytest.mark.skipif(
 
 
 def probed(home):
-    """Run the probe on the joblib in a directory; return what was wrong, and what was warned of."""
+    """Run the probe on the joblib in a directory; return what was wrong, and the warnings."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(home), str(SOURCES.parent)])}
     process = subprocess.Popen(
         [sys.executable, PROBE],
@@ -95,13 +95,13 @@ def probed(home):
 
 
 def one_warning(warned, *words):
-    """Tell whether there was the one warning, with these words."""
+    """Return whether there was exactly one warning, with these words."""
     begin = f"RuntimeWarning: joblib {joblib.__version__} is not as"
     return len(warned) == 1 and warned[0].startswith(begin) and all(it in warned[0] for it in words)
 
 
 def whole_run(names):
-    """Mark what is not run with the whole suite."""
+    """Mark a test that is not run with the whole suite."""
     return [it if it in SAMPLE else pytest.param(it, marks=pytest.mark.contract) for it in names]
 
 
@@ -120,7 +120,7 @@ def test_maps_are_right_when_a_name_of_joblib_has_changed(name, tmp_path):
 
 @NEEDLESS
 def test_maps_are_right_when_tasks_have_another_form(tmp_path):
-    """What is sent past loky's threads is not understood then, and the first one tells."""
+    """The first task on the direct path cannot be read then, and no other one is sent there."""
     made = r"_CallItem\(\s*work_id,\s*work_item.fn,\s*work_item.args,\s*work_item.kwargs,\s*\)"
     read = r"( *)call_item = call_queue.get\(.*\)\n"
 
@@ -132,6 +132,7 @@ def test_maps_are_right_when_tasks_have_another_form(tmp_path):
     assert not probed(tmp_path)
 
 
+@NEEDLESS
 @pytest.mark.parametrize(
     "make",
     [skew.next_joblib, skew.outside_joblib, partial(skew.next_joblib, mended=False)],
@@ -142,6 +143,7 @@ def test_maps_are_right_with_the_next_loky(make, tmp_path):
     assert not probed(tmp_path)
 
 
+@NEEDLESS
 def test_threads_share_one_pool_where_loky_has_one_for_each_thread(tmp_path, run_script):
     skew.next_joblib(tmp_path)
     run_script(
@@ -170,7 +172,7 @@ def test_threads_share_one_pool_where_loky_has_one_for_each_thread(tmp_path, run
 
 @pytest.fixture
 def plain(monkeypatch):
-    """Have maps run as where a needed name is missing."""
+    """Make maps run as if a needed name were missing."""
     monkeypatch.setattr(contract, "missing", "its executor has no arms")
     monkeypatch.setattr("phylozoo_parallel._engines.plain._warned", True)
 
@@ -308,7 +310,7 @@ def test_the_report_says_what_is_missing(name, tmp_path):
 
 
 def test_an_executor_that_breaks_while_its_pool_opens_is_not_taken_for_a_changed_loky():
-    """It lets go of its parts then; maps would have been slow until the program's end."""
+    """It has dropped its parts; otherwise all later maps of the program would be slow."""
     executor = MultiprocessingExecutor(2)
     assert list(executor.map(abs, [-1, -2])) == [1, 2]
     pool = pools.kept["processes"]

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from pathlib import Path
 
 import joblib
@@ -20,6 +21,7 @@ from environments import ROOT, page_script, run
 
 import phylozoo_parallel
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig
+from phylozoo_parallel._loky import dask
 
 distributed = pytest.importorskip("distributed")
 np = pytest.importorskip("numpy")
@@ -44,7 +46,7 @@ def connected(cluster):
 
 @pytest.fixture
 def client(connected, cluster, wait_until):
-    """Begin each test with two workers, nothing to do for them and nothing left with them."""
+    """Start each test with two workers that have no task and no result."""
     connected.wait_for_workers(2, timeout=60)
     wait_until(lambda: not cluster.scheduler.tasks)
     wait_until(lambda: not any(connected.run(held).values()))
@@ -52,7 +54,7 @@ def client(connected, cluster, wait_until):
 
 
 def held(dask_worker):
-    """Name the chunks that a worker has, with what it does with them."""
+    """Return the chunks that a worker has, and what it does with them."""
     tasks = dask_worker.state.tasks
     return [(key, task.state) for key, task in tasks.items() if key.startswith("batch")]
 
@@ -190,22 +192,25 @@ class TestInput:
         assert threads == {threading.get_ident()}
 
 
-class Nothing:
-    """Finds everything but this library."""
+class AllBut:
+    """Finds everything but a package."""
+
+    def __init__(self, package):
+        self.package = package
 
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "phylozoo_parallel":
+        if name.partition(".")[0] == self.package:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-def hide(version):
-    """Have a worker's installation look like another version, or like none."""
+def hide(version, package="phylozoo_parallel"):
+    """Make a worker's installation look like another version, or like none."""
     import sys
 
     if version is None:
-        ours = [name for name in sys.modules if name.partition(".")[0] == "phylozoo_parallel"]
-        sys.hidden = {name: sys.modules.pop(name) for name in ours}
-        sys.meta_path.insert(0, Nothing())
+        its = [name for name in sys.modules if name.partition(".")[0] == package]
+        sys.hidden = {name: sys.modules.pop(name) for name in its}
+        sys.meta_path.insert(0, AllBut(package))
     else:
         from phylozoo_parallel._worker import version as installed
 
@@ -241,6 +246,20 @@ class TestOtherInstallations:
         assert f"started the map {mine};" in told
         assert platform.node() in told
         assert list(executor.map(abs, range(9))) == list(range(9))
+
+    def test_without_joblib_are_named_before_anything_is_sent(self, executor, client, monkeypatch):
+        """A worker that cannot read a task closes, and the last one leaves the map to wait."""
+        monkeypatch.setattr(dask, "_able", weakref.WeakKeyDictionary())
+        first = min(client.ncores())
+        client.run(hide, None, "joblib", workers=[first])
+        try:
+            with pytest.raises(ImportError) as caught:
+                list(executor.map(abs, range(9)))
+        finally:
+            client.run(bring_back, workers=[first])
+        assert list(executor.map(abs, range(9))) == list(range(9))
+        assert f"the Dask worker at {first} cannot" in str(caught.value)
+        assert "No module named 'joblib'" in str(caught.value)
 
 
 class TestSettings:

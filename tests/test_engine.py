@@ -30,7 +30,6 @@ from joblib.parallel import (
     default_parallel_config,
     get_active_backend,
 )
-from joblibs import SUBMIT, worker_settings
 from systems import forks, needs_linux
 
 from phylozoo_parallel import (
@@ -70,7 +69,7 @@ def outcome(backend, func, *args):
     """Submit one call as the engine does and wait for what comes back."""
     done, box = threading.Event(), []
     batch = BatchedCalls([(func, args, {})], backend.get_nested_backend())
-    getattr(backend, SUBMIT)(batch, callback=lambda out: (box.append(out), done.set()))
+    backend.submit(batch, callback=lambda out: (box.append(out), done.set()))
     assert done.wait(60)
     return box[0]
 
@@ -108,7 +107,6 @@ class TestContext:
         level = joblib.delayed(lambda: get_active_backend()[0].nesting_level)
         assert Parallel(n_jobs=2, backend=backend)([level()] * 2) == [1, 1]
 
-    @worker_settings
     def test_settings_that_reach_loky(self):
         with parallel_config(backend="loky", inner_max_num_threads=3, initializer=print):
             backend, _ = get_active_backend()
@@ -205,7 +203,7 @@ class TestOpenParallel:
     def test_loky_hands_out_a_future(self):
         with Parallel(n_jobs=2, backend=LokyBackend(nesting_level=0)) as parallel:
             batch = BatchedCalls([(abs, (-1,), {})], parallel._backend.get_nested_backend())
-            future = getattr(parallel._backend, SUBMIT)(batch, callback=None)
+            future = parallel._backend.submit(batch, callback=None)
             assert future.result(60) == [1]
             assert callable(future.add_done_callback)
 
@@ -566,7 +564,6 @@ class TestDirectPath:
         )
         assert done.stdout == "of the user's alarm\n[1, 2]\n"
 
-    @worker_settings
     def test_tasks_go_through_loky_while_workers_start(self, run_script):
         done = run_script(
             """
@@ -599,9 +596,7 @@ class TestThreads:
 
             def submit(self, func, callback=None):
                 type(self).submitted += 1
-                return getattr(super(), SUBMIT)(func, callback)
-
-            apply_async = submit
+                return super().submit(func, callback)
 
         before = threading.active_count()
         monkeypatch.setitem(BACKENDS, "threading", Counting)

@@ -194,7 +194,7 @@ class TestTrace:
         assert "deep down" in shown(caught)
 
     def test_an_exception_in_a_thread_keeps_its_cause_and_frames(self, threads):
-        """For a debugger, and for an `except` clause that asks for the cause."""
+        """For a debugger, and for an `except` clause that reads the cause."""
 
         def chained(item):
             mark = item
@@ -249,7 +249,7 @@ class TestTrace:
 
     @pytest.mark.parametrize("name", ["array", "deque", "dict", "int"])
     def test_an_item_whose_class_is_named_like_a_built_in_is_described(self, workers, name):
-        """The standard library shortens what it shows by the name of the class."""
+        """The standard library shortens a repr by the name of the class."""
         item = type(name, (), {})()
         seen, caught = read(workers.map(lambda item: item.missing or item, [item]))
         assert (seen, type(caught)) == ([], AttributeError)
@@ -294,7 +294,7 @@ CANNOT_BE_PICKLED = "cannot pickle"
 
 @pytest.mark.parametrize("chunksize", [None, 1, 3, 10])
 class TestWhatCannotTravel:
-    """Its index is named, the reason is kept, the earlier results come first, the pool stays."""
+    """The index and the reason are named, the earlier results come first, the pool stays."""
 
     @pytest.fixture(autouse=True)
     def _same_workers(self, processes, pool_pids):
@@ -361,7 +361,7 @@ class TestWhatCannotTravel:
     def test_a_function_that_cannot_be_pickled_is_refused_at_the_call(
         self, processes, chunksize, method
     ):
-        """It is told at the call."""
+        """The error is raised by `map` itself."""
         lock = threading.Lock()
         with pytest.raises(pickle.PicklingError, match=CANNOT_BE_PICKLED) as caught:
             getattr(processes, method)(lambda item: lock, [(1,)], chunksize)
@@ -391,7 +391,7 @@ class NoExceptionAnyMore(Exception):
 
 
 class Site(Exception):
-    """Says something else when it is made from what it keeps."""
+    """Has another text when it is made again from its arguments."""
 
     def __init__(self, site=0):
         super().__init__(f"site {site}")
@@ -406,7 +406,7 @@ def a_class_that_cannot_travel(base):
 
 
 def raised(executor, make):
-    """Return what the caller sees of an exception that a worker makes."""
+    """Return the exception that the caller gets for one that a worker makes."""
 
     def func(item):
         raise make()
@@ -462,7 +462,7 @@ class TestAnExceptionThatDoesNotPickleKeepsItsClass:
 
 
 def test_a_working_directory_that_is_gone_does_no_harm(processes, monkeypatch, tmp_path):
-    """When the workers want to enter it, or when the map starts."""
+    """It is gone when a worker wants to enter it, or when the map starts."""
     list(processes.map(abs, range(4)))
     monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "gone"))
     assert list(processes.map(abs, [-1, -2])) == [1, 2]
@@ -496,7 +496,7 @@ def test_an_exception_that_refuses_assignment_is_raised(workers):
 
 
 def test_an_error_keeps_no_part_of_its_map_alive(threads):
-    """The traceback would hold the results that nobody took, until the garbage is collected."""
+    """Its traceback would hold the results that nobody took, until a garbage collection."""
 
     class Result:
         pass
@@ -527,7 +527,7 @@ def test_the_note_shows_the_item_and_not_its_result(processes):
 
 
 class Unspeakable:
-    """Has no repr, no words for what is wrong, and cannot be pickled."""
+    """Has no repr and no text, and cannot be pickled."""
 
     def __call__(self, item):
         raise AssertionError

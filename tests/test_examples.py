@@ -220,7 +220,7 @@ def test_n_jobs_may_be_every_core(tmp_path):
 
 
 def test_the_printed_estimate_and_gain_agree_with_the_clock(main, monkeypatch, capsys, tmp_path):
-    """The estimate is the median times the replicates, whatever the machine does meanwhile."""
+    """The estimate is the median times the replicates, however busy the machine is."""
     path = write_fasta(tmp_path / "pets.fasta", PETS)
     ticks = iter([0.0, 0.5] * 5 + [0.0, 10.0])  # half a second a replicate; ten for the map
     monkeypatch.setitem(main.__globals__, "time", SimpleNamespace(perf_counter=ticks.__next__))
@@ -237,7 +237,7 @@ def test_the_printed_estimate_and_gain_agree_with_the_clock(main, monkeypatch, c
 
 @pytest.mark.parametrize("wanted", [True, False, None])
 def test_the_example_shows_a_bar(wanted, tmp_path):
-    """It is there when asked for, never when not, and else in a terminal alone."""
+    """It is shown when asked for, never when refused, and otherwise only in a terminal."""
     pytest.importorskip("tqdm")
     path = write_fasta(tmp_path / "pets.fasta", PETS)
     option = {True: ["--progress"], False: ["--no-progress"], None: []}[wanted]
@@ -272,7 +272,7 @@ class TestPlot:
         pytest.importorskip("matplotlib")
 
     def test_the_plot_shows_the_tree_of_the_simulation(self, tmp_path):
-        """Its branches, with the support of the weakest, for an alignment without doubt."""
+        """Its branches, with the weakest support, for an alignment without doubt."""
         sites = np.random.default_rng(1).integers(0, 4, (1, 400)).repeat(6, axis=0)
         for number, side in enumerate(([0, 1], [0, 1, 2], [4, 5])):
             columns = slice(40 * number, 40 * number + 40)

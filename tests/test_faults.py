@@ -15,11 +15,11 @@ from systems import needs_linux, needs_posix
 NAMES = [f"{case.name}-{backend}" for case, backend in cases.RUNS]
 
 LINUX = "more memory than allowed|out of memory"
-POSIX = "Ctrl-C|alarm|signal|room|descriptor|half|closed|while the program ends|interrupt"
+POSIX = "Ctrl-C|alarm|signal|room|descriptor|half an|closed|while the program ends|interrupt"
 
 
 def here(case, backend):
-    """Return a run, with a mark where this system has nothing like it."""
+    """Return a case, with a mark if this system cannot run it."""
     if re.search(LINUX, case.name):
         return pytest.param(case, backend, marks=needs_linux("keeps a limit of memory"))
     if re.search(POSIX, case.name):
@@ -29,7 +29,7 @@ def here(case, backend):
 
 @pytest.fixture(scope="module")
 def told_of(tmp_path_factory):
-    """Tell what came of a case; those that may share an interpreter run at once, when asked."""
+    """Return the outcome of a case; cases that may share an interpreter run together."""
     known = {}
 
     def run(name, backend):

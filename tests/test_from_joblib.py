@@ -14,7 +14,6 @@ import numpy
 import pytest
 from environments import ROOT
 from joblib import Parallel, delayed
-from joblibs import worker_settings
 
 from phylozoo_parallel import MultiprocessingExecutor, PhyloZooValueError, ThreadingExecutor
 
@@ -29,9 +28,8 @@ CHECKS = {
 }
 
 
-@worker_settings
 def test_the_page_runs_from_top_to_bottom(run_page, tmp_path, monkeypatch):
-    """And of each row of expressions, joblib's and ours have the same results."""
+    """In each row of expressions, joblib and this library have the same results."""
     monkeypatch.chdir(tmp_path)
     rows = re.findall(r"^\| `([^`]*[)\]])` \| `([^`]+)` \|$", PAGE.read_text("utf-8"), re.M)
     assert len(rows) == 23
@@ -73,7 +71,7 @@ class TestWorkers:
             assert set(executor.map(lambda _: os.environ["OMP_NUM_THREADS"], [0])) == {"2"}
 
     def test_nested_tasks_may_run_in_threads_in_joblib_and_run_in_place_here(self, processes):
-        """Of joblib's nested tasks some run in threads of their own; none of ours."""
+        """Some of joblib's nested tasks run in other threads; here all run in the worker's own."""
 
         def theirs(_):
             places = Parallel(n_jobs=2)(delayed(threading.get_ident)() for _ in range(4))
@@ -205,7 +203,7 @@ class TestArrays:
         ]
 
     def test_a_memmap_of_the_user_is_shared_in_joblib_and_copied_here(self, processes, tmp_path):
-        """joblib opens the same file in its worker; ours gets a copy of what is in it."""
+        """joblib opens the same file in its worker; a map sends a copy of the content."""
         file = numpy.memmap(tmp_path / "file", dtype=float, mode="w+", shape=200_000)
         assert list(processes.map(overwrite, [file])) == [7]
         assert file[0] == 0
@@ -214,7 +212,6 @@ class TestArrays:
 
 
 class TestWorkersOfAContext:
-    @worker_settings
     def test_idle_workers_end_after_idle_worker_timeout(self, processes, pool_pids, wait_until):
         with joblib.parallel_config(backend="loky", idle_worker_timeout=0.2):
             seen = set(processes.map(pid, range(4), 1))
@@ -249,7 +246,6 @@ class TestWorkersOfAContext:
             results = processes.map(threads_allowed, range(4))
         assert set(results) == {"6"}
 
-    @worker_settings
     def test_an_initializer_has_no_effect_on_threads(self):
         started = []
         with joblib.parallel_config(backend="loky", initializer=started.append, initargs=(1,)):

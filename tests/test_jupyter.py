@@ -30,7 +30,7 @@ assert list(executor.map(abs, range(9))) == list(range(9))
 
 
 class Kernel:
-    """A kernel as a notebook drives it."""
+    """A kernel that is driven as a notebook drives it."""
 
     def __init__(self, directory):
         # The kernel of this interpreter, whatever others are installed for this user.
@@ -125,7 +125,7 @@ class TestProgress:
         assert "application/vnd.jupyter.widget-view+json" in kernel.run(self.CELL)
 
     def test_a_finished_bar_is_stored_as_finished(self):
-        """Its last state is what a notebook keeps, and what a page shows of it."""
+        """A notebook keeps the last state of a bar, and pages show it."""
         pytest.importorskip("ipywidgets")
         cell = """
             from phylozoo_parallel import ParallelConfig
@@ -198,7 +198,7 @@ class TestCells:
                 """) == (f"{{{version}}} {version}\n")
 
     def test_a_function_redefined_while_a_map_runs_does_not_change_that_map(self, kernel):
-        """A map keeps the function it was given."""
+        """A map keeps the function that it was given."""
         kernel.run("def f(x):\n    return 'old', x\nold = executor.map(f, range(200), 1)")
         kernel.run("def f(x):\n    return 'new', x\nnew = executor.map(f, range(200), 1)")
         assert kernel.run("print({name for name, _ in old}, {name for name, _ in new})") == (
@@ -223,7 +223,7 @@ class TestCells:
         )
 
     def test_a_reloaded_module_counts_at_the_next_map(self, kernel):
-        """By value the module that a notebook edits is fresh in the workers too."""
+        """A module that is registered by value is up to date in the workers, too."""
         kernel.run("""
             %load_ext autoreload
             %autoreload 2
@@ -257,7 +257,7 @@ class TestCells:
         assert re.search(r'  File ".*", line 2, in fail\n    return 1 // \(2 - x\)', plain)
 
     def test_a_global_changed_by_another_cell_counts_at_the_next_map(self, kernel):
-        """A class that came back with a result goes on seeing the notebook's globals."""
+        """A class that came back with a result still sees the notebook's globals."""
         ask = kernel.run("""
             import enum, functools
             factor = 1
@@ -302,7 +302,7 @@ class TestInterrupt:
         assert set(os.listdir(tmp_path)) == begun
 
     def test_an_interrupt_between_results_leaves_the_workers_alone(self, kernel):
-        """The workers are not hit: their map goes on in the next cell."""
+        """Their map goes on in the next cell."""
         request = kernel.start("""
             import time
             results = executor.map(lambda x: (time.sleep(0.2), x)[1], range(20), 1)
@@ -319,7 +319,7 @@ class TestInterrupt:
 
 class TestEnd:
     def test_the_end_of_a_kernel_leaves_no_worker(self, start_kernel, wait_until):
-        """Restarted, shut down or killed while its workers are busy."""
+        """It is restarted, shut down or killed while its workers are busy."""
         kernel = start_kernel()
         busy = """
             import itertools, time

@@ -13,7 +13,7 @@ from systems import forks, needs_posix
 
 
 def runs(pid):
-    """Tell whether a process runs; one that nobody waited for does not."""
+    """Return whether a process runs; one that has ended and was not waited for does not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -55,7 +55,7 @@ time.sleep(60)
 
 @pytest.fixture
 def killed(tmp_path, wait_until):
-    """Run a program until its workers hold on, kill it, and tell the pids of the workers."""
+    """Run a program until its workers are attached, kill it, and return the workers' pids."""
 
     def run(before=""):
         script, held, temporary = (tmp_path / name for name in ("it.py", "held", "temporary"))

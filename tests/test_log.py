@@ -13,7 +13,7 @@ from phylozoo_parallel._map.chunking import BUDGET, SECONDS
 
 @pytest.fixture
 def told(caplog):
-    """Return the one line of the latest map."""
+    """Return the log line of the latest map."""
     caplog.set_level(logging.DEBUG, "phylozoo_parallel")
 
     def latest():

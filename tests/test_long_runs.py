@@ -10,6 +10,7 @@ from collections import Counter
 import psutil
 import pytest
 from environments import ROOT
+from systems import KILL
 
 PAGE = (ROOT / "docs" / "long-runs.md").read_text("utf-8")
 RESUME = re.search(r"^```python resume.py\n(.*?)^```$", PAGE, re.M | re.S)[1]
@@ -30,7 +31,7 @@ if __name__ == "__main__":
 
 
 def stored(folder):
-    """Tell which seeds have a result on the disk."""
+    """Return the seeds whose results are on the disk."""
     found = folder.rglob("output.pkl")
     metadata = [file.with_name("metadata.json") for file in found]
     return {
@@ -46,7 +47,7 @@ def ran(folder):
 
 
 @pytest.mark.parametrize("code", [SLOWER, ON_DASK], ids=["processes", "dask"])
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+@pytest.mark.parametrize("end", [KILL, signal.SIGTERM], ids=["killed", "terminated"])
 def test_items_with_stored_results_do_not_run_again(tmp_path, wait_until, code, end):
     if code is ON_DASK:
         pytest.importorskip("distributed")
@@ -67,7 +68,7 @@ def test_items_with_stored_results_do_not_run_again(tmp_path, wait_until, code, 
         program.stderr.close()
         for pid in [program.pid, *(it.pid for it in workers)]:
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, KILL)
             except ProcessLookupError:
                 continue
     kept = stored(tmp_path)

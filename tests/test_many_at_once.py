@@ -56,7 +56,7 @@ class TestThreads:
         assert at_once(*jobs) == 8 * [[]]
 
     def test_results_may_be_read_by_several_threads_in_turn(self, workers):
-        """It is started in one thread and read in others, one after the other."""
+        """The map is started in one thread and read in others, one after the other."""
         results = workers.map(lambda x: -x, range(300), 7)
         read = []
         for _ in range(10):
@@ -123,7 +123,7 @@ class TestDeep:
     @pytest.mark.parametrize("n_jobs", [2, -1])
     @pytest.mark.parametrize("cores", [None, 16])
     def test_maps_nest_three_levels_deep(self, run_script, monkeypatch, n_jobs, cores):
-        """Also on a machine that claims more cores, where joblib sizes its pools otherwise."""
+        """Also on a machine that claims more cores, where joblib chooses other pool sizes."""
         if cores:
             monkeypatch.setenv("LOKY_MAX_CPU_COUNT", str(cores))
         done = run_script(DEEP, n_jobs)
@@ -169,7 +169,7 @@ def test_many_worker_counts_work_on_many_cores(run_script, monkeypatch):
 class TestUnusualPlaces:
     @pytest.mark.parametrize("backend", PARALLEL)
     def test_a_map_runs_in_a_finalizer(self, run_script, backend):
-        """Of an object that goes when its last name does."""
+        """The object is collected when its last reference goes."""
         done = run_script(
             """
             import itertools, sys
@@ -196,7 +196,7 @@ class TestUnusualPlaces:
     @pytest.mark.parametrize("state", ["cold", "warm", "in use"])
     @pytest.mark.parametrize("backend", PARALLEL)
     def test_a_map_in_an_atexit_hook_runs_or_says_why_not(self, run_script, backend, state):
-        """Where there are no workers any more, that is said; the program ends all the same."""
+        """Without workers it raises an error, and the program ends all the same."""
         done = run_script(
             """
             import atexit, itertools, sys, threading
@@ -226,7 +226,7 @@ class TestUnusualPlaces:
 
     @pytest.mark.parametrize("backend", PARALLEL)
     def test_maps_run_in_forked_children(self, run_script, backend):
-        """Several at once, while the parent's own map goes on."""
+        """Several children at once, while the parent's own map goes on."""
         run_script(
             """
             import itertools, multiprocessing, sys, warnings
@@ -258,7 +258,7 @@ class TestUnusualPlaces:
 
     @pytest.mark.parametrize("backend", PARALLEL)
     def test_a_forked_child_cannot_read_its_parents_map(self, run_script, backend):
-        """Its workers answer to the parent alone: the child is told, and does not wait for ever."""
+        """The workers are the parent's: the child gets an error, and does not wait for ever."""
         run_script(
             """
             import itertools, os, sys, warnings
@@ -295,11 +295,11 @@ def dies(directory, name, times):
 
 
 class TestDeaths:
-    """Maps share a pool, which falls as a whole when a worker of it dies."""
+    """Maps share a pool, and loky ends the whole pool when one of its workers dies."""
 
     @pytest.mark.parametrize("n_jobs", [1, 2, 4])
     def test_deaths_count_only_against_items_of_their_own_map(self, n_jobs, tmp_path, wait_until):
-        """The neighbour's first item is lost three times, and allows one."""
+        """The other map's first item is lost three times, and has one retry."""
         third = tmp_path / "5-2"
 
         def mortal(x):
@@ -347,7 +347,7 @@ class TestDeaths:
         ]
 
     def test_a_death_while_the_pool_is_resized_loses_no_result(self, run_script):
-        """Joblib's own way to resize waits for ever for a worker that died meanwhile."""
+        """joblib's own way to resize waits for ever for a worker that died meanwhile."""
         run_script(
             """
             import os, signal, threading, time

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.core
 
 
 def surroundings(_):
-    """Tell in what an item's own ``Parallel`` would run, and that it does."""
+    """Return in what an item's own ``Parallel`` would run, and check that it does."""
     backend, n_jobs = get_active_backend()
     inner = Parallel(n_jobs=2)(delayed(abs)(x) for x in (-1, -2))
     return type(backend).__name__, backend.nesting_level, n_jobs, Parallel().n_jobs, inner

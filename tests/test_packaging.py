@@ -238,7 +238,7 @@ SYSTEMS_ROOMS = {
     "_loky.contract": "_winapi",
     "_loky.direct": "sys.platform fcntl termios",
     "_loky.failure": "sys.platform select.poll",
-    "_loky.newborn": "sys.platform",
+    "_loky.new_workers": "sys.platform",
     "_loky.start": "sys.platform signal.pthread_sigmask",
     "_loky.trees": "sys.platform /bin/ps /proc /proc/ /proc/self/stat"
     " signal.SIGKILL signal.SIGSTOP",
@@ -293,7 +293,7 @@ def test_modules_stay_small() -> None:
 
 
 def test_every_requirement_has_a_lower_bound_alone() -> None:
-    """Or the environment with the oldest of everything could not tell what that is."""
+    """Otherwise the environment with the oldest releases could not know them."""
     pins = oldest.oldest(requires("phylozoo-parallel") or [])
     assert {"joblib", "loky", "cloudpickle"} < {pin.partition("==")[0] for pin in pins}
     assert len(pins) == len({pin.partition("==")[0] for pin in pins})

@@ -75,7 +75,7 @@ class TestScipy:
 
     @pytest.mark.parametrize("jac", ["2-point", "3-point", "cs"])
     def test_least_squares_gives_the_right_result(self, executor, jac):
-        """Whose generator of points is read ahead of the results."""
+        """SciPy gives a generator of points, which is read ahead of the results."""
         pytest.importorskip("scipy", "1.16")
         from scipy.optimize import least_squares
 

@@ -92,7 +92,7 @@ def test_the_percentages_of_the_text_add_up(workers):
 
 
 def test_a_profile_records_all_maps_that_start_inside(threads, sequential):
-    """Also in other threads, also where they end later; not those that start outside."""
+    """Also in other threads, and also if they end later; not maps that started outside."""
     before = threads.map(str, range(4))
     with phylozoo_parallel.profile() as run, phylozoo_parallel.profile() as inner:
         other = threading.Thread(target=lambda: list(sequential.map(str, range(3))))
@@ -336,7 +336,7 @@ def spin(steps):
 
 
 def hashed(size):
-    """Compute, and let go of the interpreter's lock meanwhile."""
+    """Compute while the interpreter's lock is released."""
     return hashlib.sha256(bytes(size)).digest()
 
 
@@ -345,7 +345,7 @@ CORES_TELL = seconds_in_line() > 0
 
 
 def advice_on_threads(func, items, wanted):
-    """Return the advice on four threads, soon one that is as wanted."""
+    """Return the advice on four threads; try again until it is as wanted."""
     for _ in range(1 if CORES_TELL else 5):
         said, text = advised(ThreadingExecutor(4), func, items, chunksize=1)
         if wanted(said):
@@ -369,7 +369,7 @@ def test_threads_that_run_or_wait_for_files_get_no_advice(func, items):
 
 
 def hash_in_threads(size):
-    """Keep four threads busy, as BLAS does: hashing lets go of the interpreter's lock."""
+    """Keep four threads busy, as BLAS does: hashing releases the global interpreter lock."""
     block = bytes(size)
     threads = [threading.Thread(target=hashlib.sha256, args=(block,)) for _ in range(3)]
     for thread in threads:
@@ -400,7 +400,7 @@ def test_a_sequential_map_gets_no_advice():
 
 @pytest.mark.parametrize(("workers", "chunks"), [(1, 10), (64, 640), (2, 3000)])
 def test_a_picture_is_full_to_its_ends_and_of_bounded_size(workers, chunks):
-    """However many chunks there are, what is drawn takes the time that it took."""
+    """For any number of chunks, the drawn width is the time that they took."""
     pytest.importorskip("matplotlib")
     from phylozoo_parallel._profile import plot
 

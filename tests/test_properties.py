@@ -33,7 +33,7 @@ def test_random_programs_are_right_while_workers_die(choices, seed):
 
 
 def test_the_soak_program_finds_no_mismatch(monkeypatch):
-    """For a short time; the longer, the more it finds."""
+    """It runs for a few seconds here; a longer run finds more."""
     monkeypatch.chdir(ROOT)
     done = run_python("-m", "tests.soak", "--minutes", "0.1", "--seed", "1", timeout=180)
     counts = {

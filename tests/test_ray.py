@@ -80,7 +80,7 @@ def test_arrays_arrive_writable(executor):
 
 
 def test_workers_share_no_memory_with_the_caller(executor, tmp_path, monkeypatch):
-    """Their directory is their own, and large data travels in messages."""
+    """They stay in their own directory, and large data goes in messages."""
     own = set(executor.map(lambda _: os.getcwd(), range(4), 1))
     monkeypatch.chdir(tmp_path)
     assert set(executor.map(lambda _: os.getcwd(), range(4), 1)) == own

@@ -21,7 +21,7 @@ from phylozoo_parallel._shipping.board import Progress
 
 
 class TestSalvage:
-    """The rule itself, on chunks that no process has seen."""
+    """The rule itself, on chunks that no process has run."""
 
     DEATH = WorkersLost({5: "exit code 3"}, {5: 1.0, 6: 1.5})
 
@@ -121,7 +121,7 @@ def test_one_death_costs_nothing_but_time(tmp_path, caplog, chunksize):
 
 
 def counted(directory, dies):
-    """Return a function that notes its runs, waits with items 0 and 1, and may end its worker."""
+    """Return a function that counts its runs, waits with items 0 and 1, and may end its worker."""
 
     def run(item):
         number = len(list(directory.glob(f"run {item} *")))
@@ -136,7 +136,7 @@ def counted(directory, dies):
 
 
 def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
-    """Item 1 ends, its worker dies in item 2, and neither is heard: the pool is broken by then."""
+    """Item 1 ends, its worker dies in item 2, and the broken pool delivers neither outcome."""
 
     # Item 1 dies in its second run, the others in their first.
     run = counted(tmp_path, lambda item, number: number == (item == 1))
@@ -153,7 +153,7 @@ def test_an_item_is_not_charged_for_what_its_worker_did_after_it(tmp_path):
 
 
 def test_without_retries_items_that_began_while_the_pool_ended_do_not_run_again(tmp_path):
-    """When loky tells of the death, item 2 has not begun; until the pool is killed, it does."""
+    """Item 2 has not begun when loky reports the death, but begins before the pool is killed."""
 
     run = counted(tmp_path, lambda item, number: item == 0)
     executor = MultiprocessingExecutor(2, chunksize=1, retries=0)
@@ -277,7 +277,7 @@ def test_a_map_survives_workers_that_are_killed_at_random(run_script):
 
 
 def test_a_death_counts_against_the_items_of_its_own_map(tmp_path):
-    """The neighbour's item is lost three times with its pool, and has one retry."""
+    """The other map's item is lost three times with its pool, and has one retry."""
 
     def waits(item):
         while not (tmp_path / "done").exists():
@@ -301,7 +301,7 @@ def test_a_death_counts_against_the_items_of_its_own_map(tmp_path):
 
 
 def test_workers_that_never_begin_a_chunk_end_the_map(run_script):
-    """What kills each worker before it can run anything ends in an error, and not in a loop."""
+    """What kills each worker before it can run anything is an error, and no endless loop."""
     run_script(
         """
         import logging, os, signal, threading, time
@@ -344,7 +344,7 @@ def test_a_pool_that_breaks_between_two_maps_is_not_noticed(pool_pids):
 
 
 def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
-    """Which another thread opens anew while it is submitted: how it ended would be unknown."""
+    """Another thread opens the pool again meanwhile; then it would be unknown how workers ended."""
     done = run_script(
         """
         import os, signal, threading, time
@@ -354,8 +354,7 @@ def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
         executor = MultiprocessingExecutor(2, retries=0)
         assert list(executor.map(abs, [-1, 2])) == [1, 2]
         backend = pools.kept["processes"].backend
-        name = "submit" if hasattr(backend, "submit") else "apply_async"  # before joblib 1.5
-        submit, before = getattr(backend, name), backend._workers
+        submit, before = backend.submit, backend._workers
 
         def wait_until(ready, seconds):
             end = time.monotonic() + seconds
@@ -363,7 +362,7 @@ def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
                 time.sleep(0.01)
 
         def late(*args, **kwargs):
-            delattr(backend, name)
+            del backend.submit
             os.kill(next(iter(before._processes)), 9)
             wait_until(lambda: before._flags.broken, 20)
             other = MultiprocessingExecutor(2)
@@ -371,7 +370,7 @@ def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
             wait_until(lambda: backend._workers is not before, 2)
             return submit(*args, **kwargs)
 
-        setattr(backend, name, late)
+        backend.submit = late
         try:
             list(executor.map(os._exit, [3], 1))
         except RuntimeError as error:
@@ -404,7 +403,7 @@ def test_items_that_cannot_be_pickled_again_are_an_error(method):
 @needs_posix("signal that it could ignore")
 @pytest.mark.parametrize("guilty", [3, 31, 32])
 def test_results_are_right_when_it_is_unknown_who_died(run_script, guilty):
-    """A program that ignores the end of its children learns no exit code."""
+    """A program that ignores SIGCHLD learns no exit code."""
     run_script(
         """
         import logging, os, signal, sys, time
@@ -435,7 +434,7 @@ def test_results_are_right_when_it_is_unknown_who_died(run_script, guilty):
 
 
 def test_results_are_right_when_it_is_unknown_what_a_worker_ran(run_script, tmp_path):
-    """Without memory to share it is not known, but what was never sent was not run."""
+    """Without shared memory it is unknown, but chunks that were never sent did not run."""
     done = run_script(
         """
         import logging, os, pathlib, sys, time

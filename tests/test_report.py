@@ -26,7 +26,7 @@ from phylozoo_parallel import __main__ as report
 
 
 def told(environment: Environment, directory: Path, status: int, *path: Path) -> dict[str, Any]:
-    """Run the report both ways; return what the JSON says, once the text says it too."""
+    """Run the report as text and as JSON; check that they agree, and return the JSON."""
     command = [environment.python, "-m", "phylozoo_parallel"]
     text = run(command, directory, path, status).stdout
     answer: dict[str, Any] = json.loads(run([*command, "--json"], directory, path, status).stdout)

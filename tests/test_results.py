@@ -25,7 +25,7 @@ modest = settings(max_examples=25, deadline=None, derandomize=True, database=Non
 
 
 class Indexed:
-    """Iterable by index alone, and without a length."""
+    """Can be iterated by index only, and has no length."""
 
     def __init__(self, items):
         self.items = list(items)

@@ -27,7 +27,7 @@ def bad_at_3(item):
 
 
 def shape(results):
-    """What a list of results is, with the type and arguments of what failed."""
+    """Return a list of results with type and arguments in the place of each exception."""
     return [(type(it), it.args) if isinstance(it, BaseException) else it for it in results]
 
 

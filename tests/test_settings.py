@@ -75,7 +75,7 @@ class TestNumbers:
             list(executor.map(divided, [0.0]))
 
     def test_numpy_errstate_reaches_a_function_that_imports_numpy(self, run_script):
-        """Its worker has not loaded it yet."""
+        """The worker has not imported it before."""
         run_script(
             """
             import numpy
@@ -125,7 +125,7 @@ class TestContextVariables:
         assert set(threads.map(lambda _: here.get(), range(20), 1)) == {"nowhere"}
 
     def test_maps_of_many_threads_have_their_own_context_variables(self, threads):
-        """Who share the worker threads."""
+        """The threads of the caller share the worker threads."""
         right = []
 
         def user(name):
@@ -162,7 +162,7 @@ class TestRecursion:
         assert list(executor.map(depth, [deep] * 4, 1)) == [deep] * 4
 
     def test_the_recursion_limit_holds_for_pickling_too(self, processes, deep):
-        """Below what CPython allows its own C code."""
+        """The depth is below what CPython allows its own C code."""
         levels = 1500
         found = list(processes.map(lambda tree: [tree], [nested(levels)] * 2, 1))
         assert found == [nested(levels + 1)] * 2
@@ -176,7 +176,7 @@ class TestRecursion:
             list(processes.map(depth, [self.DEEP]))
 
     def test_a_recursion_limit_that_is_too_small_for_a_worker_is_ignored(self, run_script):
-        """Which has frames below it that the caller does not have."""
+        """A worker has frames below the item that the caller does not have."""
         done = run_script(
             """
             import sys
@@ -332,7 +332,7 @@ class TestWarnings:
         assert found == [[]] * 8
 
     def test_warnings_of_a_script_travel(self, run_script):
-        """Its own category, its own filter, and lines that Python shows with the warning."""
+        """With the script's own category and filter, and the lines that Python shows."""
         done = run_script(
             """
             import warnings
@@ -360,7 +360,7 @@ class TestWarnings:
         assert done.stderr.count("RuntimeWarning: other") == 1
 
     def test_warning_filters_import_nothing_in_workers(self, run_script):
-        """A category may be of a module that only the caller has, or that takes long to load."""
+        """A category may be of a module that only the caller has, or that is slow to import."""
         run_script(
             """
             import sys, types, warnings
@@ -497,7 +497,7 @@ class TestHashes:
 
 
 def test_settings_of_a_map_do_not_outlive_it(processes):
-    """Nor do those of one map show in another that has the same workers."""
+    """They do not reach another map on the same workers either."""
     with decimal.localcontext() as context:
         context.prec = 4
         rough = processes.map(lambda x: str(decimal.Decimal(1) / x), [3] * 50, 1)

@@ -27,7 +27,7 @@ nameless = needs_linux("has memory without a name")
 
 
 class Counted:
-    """Leaves a line in a file whenever it is unpickled."""
+    """Writes a line to a file whenever it is unpickled."""
 
     def __init__(self, file, size):
         self.file = file
@@ -44,13 +44,13 @@ class Counted:
 
 
 def shared_by(pid):
-    """Tell the memory that a process maps and that has no name."""
+    """Return the bytes of nameless memory that a process maps."""
     with open(f"/proc/{pid}/maps") as maps:
         return [line for line in maps if "memfd:phylozoo-parallel" in line and " rw-p " in line]
 
 
 def open_files():
-    """Tell how many files, pipes and the like this process has open."""
+    """Return how many files, pipes and the like this process has open."""
     me = psutil.Process()
     return me.num_handles() if WINDOWS else me.num_fds()
 
@@ -88,7 +88,7 @@ def test_arrays_arrive_as_they_left(processes, layout):
 
 
 def test_arrays_are_writable_and_private(processes):
-    """Captured or items: what one worker writes no other one sees, nor the caller."""
+    """Captured or in items: neither another worker nor the caller sees what a worker writes."""
     captured = np.zeros(MEGABYTE)
 
     def write(captured, item):
@@ -135,7 +135,7 @@ class TestRelease:
         wait_until(lambda: not any(shared_by(pid) for pid in pids))
 
     def test_shared_memory_is_released_when_the_program_is_killed(self, run_script):
-        """The workers end too, and nothing of ours has a name that could stay behind."""
+        """The workers end too, and no file of this library stays behind."""
         run_script(
             """
             import os, signal, subprocess, sys, time
@@ -182,7 +182,7 @@ class TestRelease:
 
 
 class TestWithoutSharedMemory:
-    """Slower, and right."""
+    """Maps are slower, and right."""
 
     SCRIPT = """
         import functools, os, sys
@@ -216,7 +216,7 @@ class TestWithoutSharedMemory:
         run_script(self.SCRIPT.replace("{how}", how))
 
     def test_results_are_right_when_a_worker_finds_no_room(self, processes):
-        """It answers in the message."""
+        """It puts the result into the message."""
 
         def full(item):
             from phylozoo_parallel._shipping import memory
@@ -271,7 +271,7 @@ def test_a_small_function_takes_no_segment(processes, monkeypatch):
 
 
 def test_other_machines_get_large_values_in_the_message():
-    """A backend that joblib does not run on this machine sees no segment of ours."""
+    """A backend whose workers may be on other machines gets no segments."""
     pieces = pickles.parts(np.ones(MEGABYTE), __import__("pickle").dumps)
     packed = pickles.in_message(pieces)
     assert isinstance(packed, list)
@@ -283,7 +283,7 @@ def test_other_machines_get_large_values_in_the_message():
 def test_a_segment_that_became_something_else_is_not_opened(tmp_path):
     segment = memory.Segment()
     path, device, inode = segment.name
-    with pytest.raises(FileNotFoundError, match="no longer"):
+    with pytest.raises(FileNotFoundError, match="another file has its name"):
         memory.opened((path, device, inode + 1), os.O_RDONLY)
     segment.close()
     with pytest.raises(FileNotFoundError):
@@ -291,7 +291,7 @@ def test_a_segment_that_became_something_else_is_not_opened(tmp_path):
 
 
 def test_threads_share_items_without_packing_them():
-    """Threads share: nothing is packed."""
+    """The result is the very object of the caller."""
     item = np.ones(MEGABYTE)
     assert next(ThreadingExecutor(2).map(lambda array: array, [item])) is item
 
@@ -324,14 +324,14 @@ def test_a_link_in_the_place_of_a_segment_is_not_followed(tmp_path):
     theirs.write_bytes(b"theirs")
     link = tmp_path / "link"
     link.symlink_to(theirs)
-    with pytest.raises(FileNotFoundError, match="no longer what it was"):
+    with pytest.raises(FileNotFoundError, match="another file has its name"):
         memory.opened((str(link), *segment.name[1:]), os.O_RDONLY)
     segment.close()
 
 
 @nameless
 def test_a_python_built_for_an_older_system_has_nameless_memory(monkeypatch):
-    """conda's and uv's have neither of the two names."""
+    """The Pythons of conda and uv have neither of the two names."""
     monkeypatch.delattr(os, "memfd_create")
     fd, path = memory_linux.made(None)
     assert os.readlink(path).startswith("/memfd:phylozoo-parallel")
@@ -342,7 +342,7 @@ def test_a_python_built_for_an_older_system_has_nameless_memory(monkeypatch):
 
 @needs_posix("folder of ours: its files vanish by themselves")
 class TestFiles:
-    """Where memory needs a name, as on macOS."""
+    """Segments where memory needs a name, as on macOS."""
 
     @pytest.fixture
     def files(self, monkeypatch):
@@ -384,7 +384,7 @@ class TestFiles:
         os.close(fd)
 
     def test_files_are_removed_when_the_program_ends(self, run_script, tmp_path):
-        """Nor where it is another program's worker process of multiprocessing."""
+        """Also if the program is a worker process of multiprocessing of another program."""
         folder = str(tmp_path / "temporary")
         os.mkdir(folder)
         run_script(

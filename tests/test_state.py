@@ -30,13 +30,13 @@ def sent(it):
 
 def came(it, chunk, done=None):
     """Have a chunk come back with results."""
-    it.flying.remove(chunk)
+    it.in_flight.remove(chunk)
     it.came(chunk, len(chunk.items) if done is None else done)
 
 
 def lost(it, chunk, progress=None, codes=None):
     """Have a chunk lost with its worker."""
-    it.flying.remove(chunk)
+    it.in_flight.remove(chunk)
     chunk.progress = progress
     it.lost(chunk, WorkersLost({9: "exit code 3"} if codes is None else codes, {}))
 
@@ -109,7 +109,7 @@ class TestHandingOut:
             it = state()
             it.options = it.options._replace(ordered=ordered)
             chunks = [sent(it) for _ in range(3)]
-            it.flying.remove(chunks[1])
+            it.in_flight.remove(chunks[1])
             it.fail(5, error := ValueError("bad"))
             assert not it.ready()
             assert it.todo() is None  # nothing new is begun
@@ -135,7 +135,7 @@ class TestHandingOut:
     def test_an_error_in_place_of_a_result_does_not_end_the_map(self):
         it = state(return_exceptions=True)
         chunk = sent(it)
-        it.flying.remove(chunk)
+        it.in_flight.remove(chunk)
         it.fail(0, error := ValueError("bad"))
         it.rest(Chunk(1, chunk.items[1:]))
         assert it.ready()
@@ -187,7 +187,7 @@ class TestLoss:
         it = state()
         chunks = [sent(it) for _ in range(2)]
         for chunk in chunks:
-            it.flying.remove(chunk)
+            it.in_flight.remove(chunk)
             chunk.progress = Progress(0, 0, 0, 0.0)
             it.lost(chunk, WorkersLost(None, {}))
         sent(it)
@@ -205,7 +205,7 @@ class TestLoss:
 def test_a_late_item_in_a_thread_is_given_up_and_the_rest_is_sent_again():
     it = state(timeout=1.0, return_exceptions=True)
     chunk = sent(it)
-    it.flying.remove(chunk)
+    it.in_flight.remove(chunk)
     it.late(chunk, Progress(0, 2, 1, 1.0))
     it.came(chunk, 2)
     again = it.todo()
@@ -220,6 +220,6 @@ def test_the_state_counts_done_items():
     it = state(return_exceptions=True)
     chunks = [sent(it) for _ in range(2)]
     came(it, chunks[0])
-    it.flying.remove(chunks[1])
+    it.in_flight.remove(chunks[1])
     it.fail(5, ValueError())
     assert it.done == 6

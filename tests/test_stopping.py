@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from systems import LINUX, needs_posix
+from systems import KILL, LINUX, needs_posix
 
 
 class TestUnread:
@@ -79,7 +79,7 @@ if {warm}:
 
 
 class Program:
-    """A program of its own, in its own process group, that works on what never ends."""
+    """A program in its own process group, whose items never end."""
 
     def __init__(self, tmp_path: Path, backend: str, code: str, warm: bool = True) -> None:
         self.folder = tmp_path / "workers"
@@ -191,6 +191,8 @@ def test_an_interrupt_at_a_prompt_stops_the_map(wait_until):
 @pytest.mark.parametrize("whom", ["parent", "group"])
 def test_an_interrupt_while_workers_start_leaves_no_traceback(start, whom):
     code = """
+    list(ParallelConfig("threading", 2).get_executor().map(abs, [1]))
+    import phylozoo_parallel._engines.processes  # Ctrl-C in an import is Python's own business
     print("go", flush=True)
     try:
         list(executor.map(sleeps, range(6)))
@@ -200,7 +202,7 @@ def test_an_interrupt_while_workers_start_leaves_no_traceback(start, whom):
     """
     program = start("multiprocessing", code, warm=False)
     assert program.process.stdout.readline() == "go\n"
-    time.sleep(0.5)
+    time.sleep(0.3)
     if whom == "parent":
         program.process.send_signal(signal.SIGINT)
     else:
@@ -209,12 +211,45 @@ def test_an_interrupt_while_workers_start_leaves_no_traceback(start, whom):
     assert program.process.returncode == 0
 
 
+@needs_posix("fork_exec")
+def test_an_interrupt_as_a_worker_starts_waits_until_it_has(run_script):
+    """Threads of BLAS take the signal where the caller's does not, and Python then raises there."""
+    done = run_script(
+        """
+        import os, signal, threading, time
+        from importlib import import_module
+        from phylozoo_parallel._loky.contract import LOKY
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        fork_exec = import_module(f"{LOKY}.backend.fork_exec")
+        start = fork_exec.fork_exec
+
+        def interrupted(*args, **options):
+            fork_exec.fork_exec = start
+            pid = start(*args, **options)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+            return pid
+
+        fork_exec.fork_exec = interrupted
+        executor = MultiprocessingExecutor(2)
+        try:
+            list(executor.map(abs, range(4)))
+        except KeyboardInterrupt:
+            print("interrupted")
+        print(list(executor.map(abs, range(4))))
+        """
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n[0, 1, 2, 3]\n", "")
+
+
 ENDS = {
     "at its last line": ("", 0),
     "with an error": ("raise SystemExit(3)", 3),
     "after a break": ("del results", 0),
     "by SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM),
-    "by SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    "by SIGKILL": ("os.kill(os.getpid(), 9)", -KILL),
     "by os._exit": ("os._exit(4)", 4),
 }
 
@@ -249,7 +284,7 @@ def test_a_program_that_leaves_many_maps_unfinished_ends_quietly(start):
 
 @pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
 def test_a_program_whose_module_holds_a_map_ends_quietly(run_script, tmp_path, backend):
-    """Modules go in their order at the end: its own after some of ours."""
+    """At the end Python clears modules in order: this one after some of the library's."""
     (tmp_path / "holder.py").write_text("results = None")
     code = f"""
     import holder, itertools, time
@@ -265,7 +300,7 @@ def test_a_program_whose_module_holds_a_map_ends_quietly(run_script, tmp_path, b
 
 @needs_posix("signal that stops a process")
 def test_a_program_ends_although_its_workers_never_answer(run_script):
-    """loky takes the one for which it waits off its list: nobody else found it there."""
+    """loky removes the worker that it waits for from its list, so it has to be found elsewhere."""
     done = run_script("""
     import os, signal
     from phylozoo_parallel import MultiprocessingExecutor

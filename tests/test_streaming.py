@@ -9,7 +9,6 @@ import time
 import joblib
 import pytest
 from joblib._parallel_backends import LokyBackend
-from joblibs import SUBMIT
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig
 
@@ -20,20 +19,18 @@ LOOK_AHEAD = 4
 
 
 class Counting(LokyBackend):
-    """Loky's backend, counting what it is given."""
+    """loky's backend, counting the tasks that it is given."""
 
     submitted = 0
 
     def submit(self, func, callback=None):
         type(self).submitted += 1
-        return getattr(super(), SUBMIT)(func, callback)
-
-    apply_async = submit
+        return super().submit(func, callback)
 
 
 @pytest.fixture
 def tasks():
-    """Run process maps on a backend that counts, and tell how many tasks it was given."""
+    """Run process maps on a backend that counts; return how many tasks it was given."""
     joblib.register_parallel_backend("counting", Counting)
     Counting.submitted = 0
     with joblib.parallel_config(backend="counting"):
@@ -137,7 +134,7 @@ class TestInput:
     def test_the_input_is_read_further_ahead_when_chunks_are_short(
         self, workers, seconds, chunksize, least, most, tmp_path, wait_until
     ):
-        """Unless the size of chunks was asked for; here it is 1 because the results are large."""
+        """Unless the user chose the size of chunks; here it is 1 because the results are large."""
         free, source = tmp_path / "free", itertools.count()
 
         def work(i):
@@ -152,7 +149,7 @@ class TestInput:
         assert least <= ahead <= most
 
     def test_an_input_that_becomes_slow_is_not_collected_first(self, workers):
-        """Though all that was measured tells that they are quickly read and quickly done."""
+        """By all measurements, items are quickly read and quickly run."""
         read = []
 
         def source():
@@ -240,7 +237,7 @@ class TestFlow:
         assert list(workers.map(first_waits, items(), chunksize)) == list(range(60))
 
     def test_results_that_wait_behind_a_slow_item_are_bounded(self, workers):
-        """To 64 MB of results."""
+        """At most 64 MB of results."""
         source = itertools.count()
 
         def first_is_slow(i):
@@ -318,7 +315,7 @@ def test_stop_iteration_becomes_a_runtime_error(executor, method):
 
 
 def test_stop_iteration_among_many_quick_items_becomes_a_runtime_error(workers):
-    """Which run in C, where it would end them without a word."""
+    """Quick items run in C, where it would silently end them."""
     items = [[i] for i in range(5000)]
     items[4000] = []
     results = workers.map(lambda item: next(iter(item)), items, 5000)

@@ -61,13 +61,13 @@ def test_a_late_item_names_itself_and_ends_its_process(func):
     check(MultiprocessingExecutor(2, timeout=2.0), func, range(60), list(range(30)))
 
 
-AROUND = 6 if WINDOWS else 1
+AROUND = 6 if WINDOWS else 3
 """Seconds for what is around an item; Windows' emulators take long to import a module."""
 
 
 @pytest.fixture
 def short(monkeypatch):
-    """Have all around the items end soon, too: in seconds, and not in a minute."""
+    """Shorten the limit for imports and pickling, too: to seconds, from a minute."""
     monkeypatch.setattr(limits, "LEAST", AROUND)
     monkeypatch.setattr(limits, "TIMES", 2)
     return MultiprocessingExecutor(2, timeout=0.5)
@@ -194,7 +194,7 @@ def test_a_map_that_is_refused_leaves_nothing_open():
 
 @needs_posix("half of a message")
 def test_a_worker_that_died_by_itself_is_not_called_late(run_script):
-    """It dies while it answers, so that nothing is heard of it but its silence."""
+    """It dies while it sends its result, so that the caller hears nothing from it."""
     run_script(
         """
         import logging, os

@@ -40,7 +40,7 @@ def cause(executor, func):
 
 @pytest.mark.core
 def test_a_traceback_shows_the_lines_of_a_script(run_script, tmp_path):
-    """There ``inspect.getsource`` works, too."""
+    """``inspect.getsource`` works in the worker, too."""
     told = run_script(PROGRAM).stdout
     line = PROGRAM.splitlines().index("    return 1 / half") + 1
     assert f'File "{tmp_path / "script.py"}", line {line}, in divide\n    return 1 / half\n' in told
@@ -50,7 +50,7 @@ def test_a_traceback_shows_the_lines_of_a_script(run_script, tmp_path):
 @pytest.mark.core
 @pytest.mark.parametrize("group", [False, True])
 def test_a_traceback_shows_the_lines_of_a_notebook(processes, group):
-    """Its cells are no files: their lines are in the caller's ``linecache``."""
+    """Cells are not files: their lines are in the caller's ``linecache``."""
     if group and sys.version_info < (3, 11):
         pytest.skip("groups came with Python 3.11")
     name, cell = "/tmp/ipykernel_1/2.py", FAILS
@@ -93,7 +93,7 @@ def test_a_traceback_shows_the_lines_of_a_module_registered_by_value(
 
 
 def test_a_traceback_shows_the_lines_typed_at_a_prompt(tmp_path):
-    """Python's own prompt keeps the lines from 3.13 on; the file's name and line are there."""
+    """Python keeps these lines from 3.13 on; before, only file name and line number are shown."""
     pexpect = pytest.importorskip("pexpect")
     told = tmp_path / "told"
     lines = [
@@ -144,7 +144,7 @@ def test_a_traceback_works_at_a_prompt_that_reads_a_pipe():
 
 @pytest.mark.core
 def test_a_traceback_shows_the_lines_of_a_module_that_only_the_caller_has(processes, tmp_path):
-    """Loaded from a path, or by pytest's importlib mode: the error names the way out."""
+    """It was loaded from a path, or by pytest's importlib mode; the error says what to do."""
     (tmp_path / "from_a_path.py").write_text("def f(item): return item\nclass Item: pass\n")
     spec = importlib.util.spec_from_file_location("from_a_path", tmp_path / "from_a_path.py")
     module = importlib.util.module_from_spec(spec)

@@ -23,7 +23,7 @@ def test_each_result_comes_once(executor, chunksize):
 
 
 def test_a_slow_item_delays_no_other_result(workers):
-    """Nor does it stop the input: everything else comes before it."""
+    """The input is read on, too: all other results come first."""
     results = workers.map_unordered(lambda x: time.sleep(x) or x, [1.0] + [0.0] * 200)
     assert list(results)[-1] == 1.0
 

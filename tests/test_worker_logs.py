@@ -327,7 +327,7 @@ class TestHandlers:
         assert sorted((tmp_path / "noisy.log").read_text().splitlines()) == expected
 
     def test_a_handler_that_only_the_worker_has_gets_the_records_too(self, run_script, tmp_path):
-        """Of an initializer, say, that has each worker write a file."""
+        """For example one of an initializer, which makes each worker write a file."""
         done = run_script(
             """
             import logging, os
@@ -376,7 +376,7 @@ class TestHandlers:
 
 
 def test_records_of_other_tasks_stay_in_the_worker(processes, caplog):
-    """A task of the user's own Parallel, between two maps, has nothing to do with them."""
+    """A task of the user's own Parallel between two maps does not send its records."""
     import joblib
 
     caplog.set_level(logging.INFO)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import joblib
 import pytest
-from joblibs import worker_settings
 from systems import needs_posix, no_guard
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, ThreadingExecutor
@@ -75,7 +74,7 @@ class TestHowManyAtOnce:
 
 
 class TestPlace:
-    """After the workers are warm, the caller's directory and sys.path hold in them."""
+    """The caller's directory and sys.path hold in workers that were started before."""
 
     @pytest.fixture(autouse=True)
     def _warm(self, workers):
@@ -160,7 +159,7 @@ print("done")
 class TestNesting:
     @pytest.mark.parametrize("outer", ["sequential", "threading", "multiprocessing"])
     def test_a_map_inside_a_worker_runs_in_place(self, run_script, outer):
-        """In every combination, without a warning; but a process gets the threads it asks for."""
+        """In every combination, without a warning; but a process gets threads that it asks for."""
         if outer == "sequential":
             script = NESTING.replace("assert outcome == expected", "assert outcome[0]")
         else:
@@ -216,7 +215,7 @@ class TestNesting:
 
     @pytest.mark.parametrize("method", ["fork", "spawn"])
     def test_a_map_inside_a_process_of_multiprocessing_has_workers(self, run_script, method):
-        """Not a daemon: it may have workers of its own, and ends with them."""
+        """The process is not a daemon: it may have workers, which end with it."""
         code = """
             import multiprocessing, sys, time
             from phylozoo_parallel import ParallelConfig
@@ -241,7 +240,7 @@ class TestNesting:
         run_script(code, method)
 
     def test_a_map_inside_a_thread_of_the_user_has_workers(self, processes):
-        """Which is no worker: its map gets the worker processes."""
+        """The thread is not a worker, so its map gets the worker processes."""
         results = []
         thread = threading.Thread(target=lambda: results.extend(processes.map(where, range(9))))
         thread.start()
@@ -321,7 +320,7 @@ def theirs(n_jobs=2):
 
 
 class TestOnePool:
-    """Our process maps and the user's own ``joblib.Parallel`` share their workers."""
+    """Process maps and the user's own ``joblib.Parallel`` share their workers."""
 
     @pytest.mark.parametrize("order", [*itertools.product([ours, theirs], repeat=3)])
     def test_the_users_parallel_shares_our_workers_in_any_order(self, order, pool_pids):
@@ -383,7 +382,7 @@ class TestOnePool:
         assert list(generator) == list(range(100, 200))
 
     def test_the_users_parallel_takes_large_arrays_beside_maps(self, processes):
-        """Which joblib passes as memory maps, in a folder of its own."""
+        """joblib passes them as memory maps, in a folder of its own."""
         numpy = pytest.importorskip("numpy")
         arrays = [numpy.full(300_000, i, dtype=float) for i in range(3)]
         results = processes.map(numpy.mean, itertools.cycle(arrays), 1)
@@ -395,9 +394,8 @@ class TestOnePool:
 
 
 @needs_posix("signals to block")
-@worker_settings
 def test_workers_that_start_again_ignore_interrupts(run_script):
-    """They end after a while without work, and the next map starts new ones."""
+    """Workers end after some idle time, and the next map starts new ones."""
     run_script(
         """
         import joblib, signal, time

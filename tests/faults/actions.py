@@ -40,7 +40,7 @@ def nothing():
 
 
 class TwoArguments(Exception):
-    """Pickles, and cannot be unpickled by itself: as many exceptions in the wild."""
+    """Can be pickled but not unpickled, like many exceptions that are written in practice."""
 
     def __init__(self, site, reason):
         super().__init__(f"site {site}: {reason}")
@@ -118,7 +118,7 @@ def run_out_of_memory():
 
 
 def run_out_of_memory_and_abort():
-    """As C++ does when nobody catches its std::bad_alloc."""
+    """Abort, as C++ does when nobody catches its std::bad_alloc."""
     try:
         run_out_of_memory()
     except MemoryError:
@@ -192,7 +192,7 @@ def once(action):
 
 
 def press_ctrl_c():
-    """A second from now, in this process and, as a terminal does it, in the workers."""
+    """A second from now, interrupt this process and, as a terminal does, the workers."""
     timer = threading.Timer(1, os.killpg, (0, signal.SIGINT))
     timer.daemon = True
     timer.start()
@@ -219,7 +219,7 @@ def identity(item):
 
 
 def lump(item):
-    """Return a large result for a large item, and use up a large function."""
+    """Return a large result for a large item, and use a large captured object."""
     return item[0], item[1] + LUMPS[0][: len(item[1])]
 
 
@@ -238,7 +238,7 @@ def slow(item):
 
 
 def at_seven(action):
-    """Return a function that does something at item 7; what it returns is the result."""
+    """Return a function that does something at item 7, whose result is what this returns."""
 
     def func(item):
         with open(Path(os.environ["FAULTS"], "runs"), "a") as runs:
@@ -252,7 +252,7 @@ def at_seven(action):
 
 
 class Traveller:
-    """Does something while it is pickled, or while it is unpickled to what it `becomes`."""
+    """Does something while it is pickled, or while it is unpickled into what it `becomes`."""
 
     def __init__(self, becomes, pickling=nothing, unpickling=nothing):
         self.becomes, self.pickling, self.unpickling = becomes, pickling, unpickling
@@ -271,12 +271,12 @@ def arrive(becomes, action):
 
 
 def result(**actions):
-    """Return a function whose seventh result acts as it travels."""
+    """Return a function whose seventh result acts when it is pickled or unpickled."""
     return at_seven(lambda: Traveller(7, **actions))
 
 
 def function(**actions):
-    """Return a function that acts as it travels."""
+    """Return a function that acts when it is pickled or unpickled."""
     return Traveller(identity, **actions)
 
 
@@ -288,7 +288,7 @@ def numbers():
 
 
 def item(**actions):
-    """Return an input whose seventh item acts as it travels."""
+    """Return an input whose seventh item acts when it is pickled or unpickled."""
     return lambda: [Traveller(7, **actions) if i == 7 else i for i in range(10)]
 
 
@@ -311,7 +311,7 @@ def numbers_until(index, action):
 
 
 class Lying:
-    """Ten items, and a length that has nothing to do with it."""
+    """Ten items, with a wrong length."""
 
     def __init__(self, length):
         self.length = length
@@ -338,7 +338,7 @@ def close_streams():
 
 
 def closing_streams():
-    """Return large items; print between them to what is no longer there."""
+    """Return large items; print between them to streams that are closed."""
     close_streams()
     for large in lumps():
         with contextlib.suppress(OSError):
@@ -351,7 +351,7 @@ def no_temporary_directory():
 
 
 def no_room():
-    """Files, in memory too, end at a megabyte."""
+    """Limit files, in memory too, to a megabyte."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
 
 
@@ -360,12 +360,12 @@ def more_room():
 
 
 def no_more_room():
-    """No file, in memory or elsewhere, takes another byte."""
+    """Let no file, in memory or elsewhere, take another byte."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
 
 def no_shared_memory():
-    """Where there is memory without a name, files take its place."""
+    """Make files take the place of nameless memory."""
     from phylozoo_parallel._shipping import memory
 
     made = memory.made
@@ -388,7 +388,7 @@ def more_descriptors():
 
 
 def descriptors(spare):
-    """Return an action that leaves so many file descriptors."""
+    """Return an action that leaves only so many file descriptors."""
 
     def limit():
         highest = max(int(name) for name in os.listdir("/dev/fd"))
@@ -411,7 +411,7 @@ def workers():
 
 
 def kill_worker(which):
-    """Return an action that kills one of two idle workers: one of them has the queue's lock."""
+    """Return an action that kills one of two idle workers: one of them holds the queue's lock."""
 
     def action():
         time.sleep(0.5)  # both are waiting for work

@@ -57,12 +57,12 @@ class Case(NamedTuple):
     """Whether it changes the program for good."""
 
     def shares(self) -> bool:
-        """Tell whether other cases may go before it, and after it."""
+        """Return whether other cases may run in the same interpreter, before it and after it."""
         around = self.cold, self.last, self.stderr
         return self.warm and not self.alone and not any(around) and self.before is actions.nothing
 
     def keeps_going(self) -> bool:
-        """Tell whether ``return_exceptions=True`` has the exception stand in item 7's place."""
+        """Return whether with ``return_exceptions=True`` an exception takes item 7's place."""
         return not self.ends and self.raises not in (None, "KeyboardInterrupt")
 
 

@@ -27,7 +27,7 @@ LIMIT = 120
 
 
 def wrong(case: Case, told: dict[str, Any]) -> list[str]:
-    """Return what of that which is `told` about a run is not as the case promises."""
+    """Return what in the record of a run is not as the case promises."""
     results = list(range(len(told["results"]) if case.results is None else case.results))
     checks = {
         "results": told["results"] == results,
@@ -106,7 +106,7 @@ def pool(backend: str) -> set[Any]:
 
 
 def run(case: Case, backend: str) -> None:
-    """Run a case here and print what came of it."""
+    """Run a case here and print the record of it."""
     out = os.dup(1)  # the case may close the first
     folder = Path(os.environ["FAULTS"])
     logged: list[logging.LogRecord] = []
@@ -152,7 +152,7 @@ def run(case: Case, backend: str) -> None:
 
 
 def _told(case: Case, executor, **options) -> dict[str, Any]:
-    """Run the map of a case, and tell its results, what it raised, and what it went past."""
+    """Run the map of a case, and return its results, what it raised, and what it went past."""
     results, kept, raised = [], {}, None
     try:
         for value in executor.map(case.func, case.items(), case.chunksize, **options):
@@ -185,7 +185,7 @@ def table() -> None:
 
 
 def _alone(case: Case, backend: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """Run a case in an interpreter of its own; return what it told, and how it failed to end."""
+    """Run a case in an interpreter of its own; return its record, and how it failed to end."""
     amiss = []
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(

@@ -29,7 +29,7 @@ import sys
 DARWIN = (
     "joblib|loky|multiprocessing|concurrent|phylozoo_parallel|phylozoo.utils|subprocess|selectors|"
     "tempfile|shutil|socket|threading|asyncio|tqdm|test|conftest|systems|faults|programs|"
-    "environments|endurance|soak|joblibs|kinds|main_|skew|__main__|__mp_main__"
+    "environments|endurance|soak|kinds|main_|skew|__main__|__mp_main__"
 )
 """Beginnings of the names of modules that find themselves on macOS."""
 

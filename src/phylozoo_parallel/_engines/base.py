@@ -41,7 +41,7 @@ class WorkersLost(Exception):
         self.reason: str | None = None
 
     @property
-    def unborn(self) -> bool:
+    def died_at_start(self) -> bool:
         """Whether all workers that died may have died before they began with any chunk."""
         return bool(self.codes) and not self.noted.keys() & set(self.codes or ())
 

@@ -1,4 +1,4 @@
-"""On joblib's pool of worker processes (loky), which is opened anew when workers are lost."""
+"""The engine for joblib's pool of worker processes (loky), which is reopened after a loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.base import Done, WorkersLost
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
-from phylozoo_parallel._loky import context, contract, direct, exit, failure, newborn, start
+from phylozoo_parallel._loky import context, contract, direct, exit, failure, new_workers, start
 from phylozoo_parallel._shipping import board
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call
@@ -27,7 +27,7 @@ from phylozoo_parallel._worker.run import Outcome
 from phylozoo_parallel._worker.warm import warm_up
 
 _modules: dict[str, None] = {}
-"""What workers import when they start, in the order in which it was asked for."""
+"""The modules that workers import when they start, in the order of the requests."""
 
 
 class ProcessPool(Pool):
@@ -38,7 +38,7 @@ class ProcessPool(Pool):
         super().__init__(backend, workers)
 
     def open(self, workers: int) -> None:
-        """Open the pool, and have its workers start."""
+        """Open the pool, and start its workers."""
         super().open(workers)
         if type(self.backend) is contract.LokyBackend:
             executor = self.executor
@@ -46,33 +46,33 @@ class ProcessPool(Pool):
             start.hash_alike(executor)
             lifeline.others = _equip(executor)
             with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
-                newborn.start(executor, lambda: self.submit(self.task(), lambda out: None))
+                new_workers.start(executor, lambda: self.submit(self.task(), lambda out: None))
             lifeline.guard(start.pids(executor))
             exit.leave_with(executor)
             exit.kill_thoroughly(executor)
 
     def _enter(self) -> None:
         executor = start.current()
-        if start.is_open(executor):  # joblib may start some of its workers below
+        if start.is_open(executor):  # joblib may start some of its workers in super()._enter()
             _equip(executor)
         start.resize(executor, self.parallel.n_jobs)
         with start.interrupts_blocked(), start.at_hand(executor):
             super()._enter()
 
     def is_ours(self, task: Any) -> bool:
-        """Tell whether a task is a chunk of ours; one of others may need more than pickle."""
+        """Return whether a task is a chunk of ours; others may need more than pickle."""
         return self.function(task) is run_in_process
 
 
 class ProcessEngine(StreamingEngine):
     """
-    On joblib's pool of worker processes.
+    Runs chunks on joblib's pool of worker processes.
 
     Parameters
     ----------
     workers : int
     backend : joblib.parallel.ParallelBackendBase
-        Of the surrounding ``joblib.parallel_config``.
+        The backend of the surrounding ``joblib.parallel_config``.
     """
 
     limits_time = True
@@ -81,25 +81,25 @@ class ProcessEngine(StreamingEngine):
         self._pool: ProcessPool
         workers = min(workers, start.MOST)
         super().__init__(_pool(workers, backend), workers)
-        self._ailing: Any = None
+        self._suspect: Any = None
 
     def submit(self, call: Call, done: Done) -> None:
         """
-        Have a call run in a worker.
+        Run a call in a worker.
 
         Raises
         ------
         WorkersLost
-            The pool is broken; a new one is open by now.
+            The pool is broken; a new one has been opened.
         """
         pool = self._pool
-        with pools.lock:  # nobody else opens the pool anew: it has to be this executor's task
+        with pools.lock:  # so that no other thread reopens the pool before the task is submitted
             executor = pool.executor
             _mend(executor)
 
             def landed(future: Any) -> None:
                 if isinstance(future.exception(), contract.LOST):
-                    # The others of a broken pool still run: it is the moment to see who died.
+                    # The other workers of a broken pool still run, so now it is visible who died.
                     failure.when_gone(executor, partial(done, _lost(executor)))
                 else:
                     done(future)
@@ -113,19 +113,26 @@ class ProcessEngine(StreamingEngine):
                 loss = _lost(executor)
                 pool.open(start.size(executor))
                 raise loss from None
+            except OSError:  # a worker cannot be replaced, and nobody hears of the task
+                if not start.pids(executor):
+                    raise
+                executor.loss = WorkersLost({}, {})
+                failure.let_break(executor)
+                pool.open(start.size(executor))
+                raise executor.loss from None
             finally:
                 pools.here.busy = False
 
     def outcome(self, out: Any) -> Outcome:
-        """Return what a worker returned; of workers that were lost find out whether any starts."""
-        if isinstance(out, WorkersLost) and out.unborn and out.reason is None:
-            out.reason = newborn.trial(self._pool.executor)
+        """Return the outcome of a chunk; if workers were lost, find out whether new ones start."""
+        if isinstance(out, WorkersLost) and out.died_at_start and out.reason is None:
+            out.reason = new_workers.trial(self._pool.executor)
         return super().outcome(out)
 
     def warm_up(self, modules: Sequence[str]) -> bool:
-        """Have idle workers import modules, and tell whether they do, without waiting for it."""
+        """Make idle workers import modules, without waiting; return whether they do it."""
         if type(self._pool.backend) is not contract.LokyBackend:
-            return False  # others start workers with their first task
+            return False  # other backends start their workers with the first task
         call = warm_up, (tuple(sys.path), tuple(modules))
         executor = self._pool.executor
         begun = set(modules) <= set(getattr(executor, "modules", ()))
@@ -135,7 +142,7 @@ class ProcessEngine(StreamingEngine):
         return True
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
-        """End the worker that runs a chunk, unless it has ended by itself."""
+        """End the worker that runs a chunk, unless it has ended by itself before."""
         chunk.late = exit.end_one(self._pool.executor, progress.pid)
         return True
 
@@ -144,32 +151,32 @@ class ProcessEngine(StreamingEngine):
         exit.end(self._pool.executor)
 
     def look_after(self) -> None:
-        """Free loky from a wait for a worker that died while it answered, or do its work."""
+        """Free loky's thread if it waits for a dead worker, and do its work if it has died."""
         with pools.lock:
             executor = self._pool.executor
             _mend(executor)
         died = failure.has_dead(executor)
-        if died and self._ailing is executor:
+        if died and self._suspect is executor:
             failure.free(executor)
         lifeline.guard(start.pids(executor))  # loky may have replaced some
-        self._ailing = executor if died else None  # joblib may be about to notice
+        self._suspect = executor if died else None  # first give loky a second to notice
 
 
 def begin_with(modules: Sequence[str]) -> None:
-    """Have all workers that start from now on import modules first."""
+    """Make all workers that start from now on import modules first."""
     _modules.update(dict.fromkeys(modules))
 
 
 def _equip(executor: Any) -> tuple[int, ...]:
     if not hasattr(executor, "modules"):
         executor.modules = tuple(_modules) if not start.pids(executor) else ()
-    return newborn.equip(executor, begin, os.getpid(), lifeline.own(), tuple(_modules))
+    return new_workers.equip(executor, begin, os.getpid(), lifeline.own(), tuple(_modules))
 
 
 def _lost(executor: Any) -> WorkersLost:
-    """Tell which workers of a broken executor died; its tasks know before it ends the others."""
+    """Return which workers of a broken executor died."""
     loss: WorkersLost | None = getattr(executor, "loss", None)
-    if loss is None:  # at the first question, when the others still run
+    if loss is None:  # the first call: loky has not ended the other workers yet
         page = board.own()
         loss = WorkersLost(failure.ended(executor), page.latest() if page else {})
         executor.loss = loss
@@ -177,14 +184,14 @@ def _lost(executor: Any) -> WorkersLost:
 
 
 def _mend(executor: Any) -> None:
-    """Break up an executor whose thread has died: its tasks are lost, and no worker is to blame."""
+    """Break up an executor whose manager thread has died; no worker is to blame for the loss."""
     if failure.has_stopped(executor):
         executor.loss = WorkersLost({}, {})
         failure.break_up(executor)
 
 
 def _pool(workers: int, backend: Any) -> ProcessPool:
-    """Share joblib's own pool of processes, and resize it only when nobody uses it."""
+    """Return joblib's own pool of processes; it is resized only while no map uses it."""
     settings = context.settings(backend)
     current = start.current()
     if current is not None:
@@ -199,11 +206,11 @@ def _pool(workers: int, backend: Any) -> ProcessPool:
             pool.kept = False
         own = contract.LokyBackend(nesting_level=0, **settings["backend"])
         if pool is None and multiprocessing.parent_process() is not None:
-            # A child of multiprocessing joins its own children before loky ends them.
+            # A child process of multiprocessing waits for its own children before loky ends them.
             Finalize(None, exit.terminate, exitpriority=100)
         pools.kept["processes"] = pool = ProcessPool(own, size, settings)
     elif not open_now:
-        pool.open(size)  # without closing it, which would take it from the maps that use it
+        pool.open(size)  # it is not closed before, because maps may use it
     elif not pool.users and (pool.executor is not current or start.size(current) != size):
         pool.close()
         pool.open(size)

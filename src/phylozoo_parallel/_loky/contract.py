@@ -30,12 +30,10 @@ NEEDED = {
     "loky.backend.resource_tracker": "ensure_running",
     "threading": "_register_atexit",
     "Parallel": "_backend n_jobs",
-    # A backend of joblib before 1.5 has get_exceptions; it has apply_async in the place of submit,
-    # and no backend_kwargs.
     "its backend": """effective_n_jobs get_nested_backend nesting_level retrieve_result_callback
-        start_call stop_call submit|get_exceptions""",
+        start_call stop_call submit""",
     "its backend of threads": "_pool",
-    "its backend of processes": "backend_kwargs|get_exceptions inner_max_num_threads",
+    "its backend of processes": "backend_kwargs inner_max_num_threads",
     "its open backend of processes": "_workers",
     "its executor": """_call_queue _executor_manager_thread _executor_manager_thread_wakeup.wakeup
         _flags.broken _flags.flag_as_broken _flags.kill_workers _flags.shutdown _max_workers
@@ -48,12 +46,12 @@ OPTIONAL = {
     # Saves asking joblib for the backend where there is no context.
     "joblib.parallel": "DEFAULT_BACKEND _backend default_parallel_config",
     # Temporary files go to the folder that the user's context names.
-    "Parallel": "_backend_kwargs|_backend_args",
+    "Parallel": "_backend_kwargs",
     # Where joblib has no processes, maps run in the caller, with a warning.
     "joblib._multiprocessing_helpers": "mp",
     # Tasks that a map leaves on a Dask cluster are cancelled.
     "joblib._dask": "DaskDistributedBackend",
-    "its backend of Dask": "_callbacks _collect _continue client",
+    "its backend of Dask": "_callbacks _collect client",
     # An executor that joblib opened before is found, and so is shared and not resized while busy.
     "loky.reusable_executor": "_executor|_executor_storage _executor_lock",
     # The direct path: a task goes to a worker without passing two of loky's threads.

@@ -109,6 +109,12 @@ def break_up(executor: Any) -> None:
         executor._executor_manager_thread.terminate_broken(error)
 
 
+def let_break(executor: Any) -> None:
+    """Have loky take a pool for broken, and end it."""
+    executor._flags.flag_as_broken(BrokenProcessPool("a worker could not be replaced"))
+    kill(executor)
+
+
 def has_dead(executor: Any) -> bool:
     """Return whether a worker of an executor has died, and loky does not know it yet."""
     workers = list(executor._processes.values())

@@ -1,8 +1,8 @@
 """
-One call as a task for worker processes: what joblib's ``BatchedCalls`` does, in less time.
+A task of one call for worker processes: it does what joblib's ``BatchedCalls`` does, in less time.
 
-joblib pickles its nested backend anew with each task, and each task has a ``parallel_config`` of
-its own. Here both are kept: in the caller the pickle, in the worker the settings.
+joblib pickles its nested backend again for each task, and opens a ``parallel_config`` for each.
+Here both are kept: the pickle in the caller, and the settings in the worker.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 
 _entered: dict[bytes, tuple[Any, Any]] = {}
-"""In a worker: the settings around a task, and in it, by the pickled nested backend."""
+"""In a worker, by the pickled nested backend: the settings outside a task and inside it."""
 
 
 def one_call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> partial[Any]:
     """
-    Return a task that makes a call inside joblib's nested backend, and returns a list of it.
+    Return a task that makes a call inside joblib's nested backend; it returns a list of the result.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def one_call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> 
     nested : bytes
         The nested backend and its number of workers, pickled.
     """
-    return partial(_call, func, args, nested)  # which C code pickles
+    return partial(_call, func, args, nested)  # a partial is pickled by C code
 
 
 def function(task: Any) -> Any:
@@ -51,7 +51,7 @@ def _call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> lis
 
 
 def _inside(nested: bytes) -> Any:
-    """Return the settings that joblib makes of a nested backend."""
+    """Return the settings that joblib makes from a nested backend."""
     from joblib.parallel import _backend, parallel_config
 
     backend, n_jobs = pickle.loads(nested)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from joblib import Parallel
+from joblib.parallel import ParallelBackendBase
 
 from phylozoo_parallel._loky import context, contract, dask, one_call
 from phylozoo_parallel._loky.start import fill_streams
@@ -55,11 +56,12 @@ class Opened:
         self._enter()
         try:
             self._look()
-        except contract.Missing:
+            if context.is_dask(self.backend):
+                dask.ask_workers(self.backend.client)
+                dask.collect_singly(self.backend)
+        except (contract.Missing, ImportError):
             self.parallel.__exit__(None, None, None)
             raise
-        if context.is_dask(self.backend):
-            dask.collect_singly(self.backend)
         self.backend.start_call()
 
     def _enter(self) -> None:
@@ -72,7 +74,10 @@ class Opened:
         if context.is_loky(backend):
             contract.check("its open backend of processes", backend)
             self._look_at_executor()
-        self._name = "submit" if hasattr(backend, "submit") else "apply_async"  # before joblib 1.5
+        # Before joblib 1.6, some backends have only `apply_async`, and a `submit` that warns.
+        own = getattr(type(backend), "submit", None)
+        warns = own is getattr(ParallelBackendBase, "submit", None)
+        self._name = "apply_async" if warns else "submit"
         # Ray's backend is a subclass of joblib's for multiprocessing.
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
         self.workers = backend.effective_n_jobs(self.parallel.n_jobs)
@@ -119,9 +124,7 @@ class Opened:
     @property
     def folder(self) -> str | None:
         """The folder that the user's joblib settings name for temporary files, if any."""
-        folder: str | None = None
-        for name in "_backend_kwargs", "_backend_args":  # the latter before joblib 1.5
-            folder = getattr(self.parallel, name, {}).get("temp_folder") or folder
+        folder: str | None = getattr(self.parallel, "_backend_kwargs", {}).get("temp_folder")
         return folder or os.environ.get("JOBLIB_TEMP_FOLDER")
 
     @staticmethod

@@ -101,7 +101,7 @@ def fill_streams() -> None:
             os.set_inheritable(fd, True)
             fd = os.dup(fd)
         os.close(fd)
-    # loky flushes both for each new worker; a program may have none, as under pythonw.
+    # loky flushes both before it starts a worker; a program may have none, as under pythonw.
     sys.stdout = _nowhere() if sys.stdout is None else sys.stdout
     sys.stderr = _nowhere() if sys.stderr is None else sys.stderr
 
@@ -118,22 +118,49 @@ def pids(executor: Any) -> tuple[int, ...]:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Make processes that start here inherit a blocked SIGINT: Ctrl-C is for the caller only."""
-    if sys.platform == "win32":
-        from phylozoo_parallel._loky.windows import own_group
+    """Make processes that start here ignore Ctrl-C, and this one wait with it until they run."""
+    with _interrupted_later():
+        if sys.platform == "win32":
+            from phylozoo_parallel._loky.windows import own_group
 
-        with own_group():
+            with own_group():
+                yield
+            return
+        # The resource trackers start before: they let interrupts through again once they run.
+        with _safe_path():
+            contract.resource_tracker.ensure_running()
+            multiprocessing.resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """
+    Interrupt this program after what runs here, and not in the middle of it.
+
+    To block the signal is not enough: other threads, such as those of BLAS, receive it, and Python
+    then interrupts its main thread, which would leave a worker that was never told what to do.
+    """
+    handler, came = signal.getsignal(signal.SIGINT), False
+
+    def note(*_: Any) -> None:
+        nonlocal came
+        came = True
+
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
         return
-    # The resource trackers start before: they let interrupts through again once they run.
-    with _safe_path():
-        contract.resource_tracker.ensure_running()
-        multiprocessing.resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

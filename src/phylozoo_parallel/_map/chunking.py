@@ -1,18 +1,20 @@
 """
-How many items go into the next chunk: a pure function of what has been measured so far.
+How many items go into the next chunk: a pure function of what was measured so far.
 
 ::
 
     what a chunk costs its caller and its worker ──► how long one should be ──────────┐
     what items take, and how uneven they are ──► how much of the rest can go out now ─┴► size
 
-A map starts from what the latest one of its function measured, else with single items.
+A map starts from the measurements of the latest map of its function; without one, with single
+items.
 
-Chunks go out in rounds of one for each worker. Of even items a round may be all that is left:
-few, large chunks and an even end. Of uneven ones it is what workers can surely do before the
-first of them runs out of work, as in factoring (S. F. Hummel, E. Schonberg and L. E. Flynn,
-Communications of the ACM 35, 1992); how much that is follows from the spread that was measured
-(adaptive factoring: I. Banicescu and Z. Liu, High Performance Computing Symposium, 2000).
+Chunks go out in rounds of one for each worker. If all items take the same time, a round may be all
+that is left: few, large chunks, and all workers end together. If items are uneven, a round is the
+part that leaves enough for workers that finish early, as in factoring (S. F. Hummel, E. Schonberg
+and L. E. Flynn, Communications of the ACM 35, 1992). How large that part is follows from the
+measured spread (adaptive factoring: I. Banicescu and Z. Liu, High Performance Computing Symposium,
+2000).
 """
 
 from __future__ import annotations
@@ -27,115 +29,119 @@ from typing import Any
 from phylozoo_parallel._worker.run import Took
 
 SECONDS = 0.03
-"""What a chunk should take in its worker where chunks are cheap."""
+"""Seconds that a chunk should take in its worker, if chunks cost little."""
 
 MOST = 0.4
-"""What a chunk should take at most: results come, and progress moves, twice a second."""
+"""Most seconds that a chunk should take: so results come, and progress moves, twice a second."""
 
 FAR = 1.0
-"""The same, where the way to the workers is long."""
+"""The same if the way to the workers takes long."""
 
 CALLER = 30
-"""How many times longer a chunk should take than the caller's thread needs for one of each
-worker: it is busy a thirtieth of the time then, and joblib's and loky's threads are as much."""
+"""
+How many times longer a chunk should take than the caller's thread needs for one chunk of each
+worker. So that thread is busy a thirtieth of the time, and joblib's and loky's threads as much.
+"""
 
 WORKER = 100
-"""How many times longer a chunk should take than its worker needs besides the items, in what is
-measured here; joblib and loky need as much again."""
+"""
+How many times longer a chunk should take than its worker needs besides the items, as measured here.
+joblib and loky need as much again.
+"""
 
 FIRST = 0.001
-"""What the first chunk is taken to cost at most: it comes with the start of many things."""
+"""Most seconds that the first chunk is taken to cost: many things start during its time."""
 
 LAST = 0.12
-"""The shortest chunks, at the end of a map, as a share of what they should take before."""
+"""The shortest chunks, at the end of a map, as a share of the time that chunks take before."""
 
 BUDGET = 3
-"""A worker returns the rest of a chunk after this many times what it should take,"""
+"""A worker returns the rest of an automatically sized chunk after BUDGET times the target,"""
 
 LONGEST = 0.5
-"""but after these seconds at the latest, where the way is short."""
+"""but at the latest after these seconds, if the way to the workers is short."""
 
 BYTES = 1 << 20
-"""What a chunk and its results should weigh at most, in pickled bytes."""
+"""Most pickled bytes of a chunk and its results."""
 
 GROWTH = 16
-"""How many times larger than any chunk that was measured the next one may be."""
+"""How many times larger than the largest measured chunk the next one may be."""
 
 TRUSTED = 64
-"""Items in a chunk at most, for what was only measured in an earlier map."""
+"""Most items in a chunk, while only an earlier map has measured anything."""
 
 WEIGHED = 1 << 15
-"""The same, once it is known what such a chunk weighs in this map."""
+"""The same, once the bytes of such a chunk in this map are known."""
 
 MEMORY = 6
-"""Chunks whose measurements count; older ones fade."""
+"""About how many chunks the measurements are averaged over; older ones count less and less."""
 
 KEPT = 64
-"""Functions whose latest measurements are kept for their next map."""
+"""Number of functions whose latest measurements are kept for their next map."""
 
 _latest: dict[Hashable, Measured] = {}
 
 
 @dataclass(slots=True)
 class Cost:
-    """Seconds that chunks take besides their items' own."""
+    """The seconds that chunks cost, besides the time of their items."""
 
     chunk: float = 0.0
-    """For any chunk."""
+    """Seconds for each chunk."""
     item: float = math.inf
-    """For each of its items, which no size of a chunk can spare."""
+    """Seconds for each item in a chunk, which depend on no size of chunks."""
 
     def add(self, items: int, seconds: float, chunk: float = 0.0) -> None:
-        """Take in what a chunk took, of which so many seconds have nothing to do with items."""
+        """Add the cost of a chunk, in which `chunk` seconds are known not to depend on items."""
         item = (seconds - chunk) / items
-        if item < 1.01 * self.item:  # and what is left of this chunk is not known
+        if item < 1.01 * self.item:  # then all of it is put down to the items
             self.item = item
             chunk = chunk or self.chunk or seconds
         else:
             self.item *= 1.01
             chunk = max(chunk, seconds - self.item * items)
-        # One that was interrupted says little.
+        # A chunk whose thread was interrupted took longer, and says little.
         most = 2 * self.chunk or FIRST
         self.chunk += (min(chunk, most) - self.chunk) / (MEMORY if self.chunk else 1)
 
 
 @dataclass(slots=True)
 class Measured:
-    """What the chunks of one map took so far."""
+    """The measurements of the chunks of one map so far; the latest chunks count most."""
 
     seconds: float = 0.0
-    """Per item, unpickled and with its result pickled, leaning towards the latest chunks."""
+    """Seconds for each item, with unpickling it and pickling its result."""
     nbytes: float = 0.0
-    """Per item, of the pickled item and its pickled result."""
+    """Bytes for each item, of the pickled item and its pickled result."""
     alone: float = 0.0
-    """The same of the item alone."""
+    """Seconds for each item alone, without unpickling and pickling."""
     within: float = 0.0
-    """The variance of items' seconds, from their spread within chunks."""
+    """The variance of the items' seconds, from their spread within chunks."""
     between: float = 0.0
-    """The same from the spread of chunks: larger where neighbours are alike."""
+    """The same from the spread between chunks; it is larger if neighbouring items are alike."""
     caller: Cost = field(default_factory=Cost)
     """What chunks cost the caller's thread."""
     worker: Cost = field(default_factory=Cost)
     """What chunks cost their workers."""
     reading: float = 0.0
-    """Seconds per item that the input took for the latest chunk."""
+    """Seconds for each item that reading the latest chunk took."""
     largest: int = 0
-    """Items in the largest chunk measured."""
+    """Number of items in the largest measured chunk."""
     weight: float = 0.0
-    """Bytes per item of the chunk that was packed last."""
+    """Bytes for each item of the chunk that was packed last."""
     chunks: int = 0
-    """Measured in this map."""
+    """Number of chunks measured in this map."""
     earlier: bool = False
     """Whether an earlier map of the function has measured something."""
     idle: float = 0.0
     """Seconds that a chunk was away, beyond its own run and that of the chunk before it."""
 
     def target(self, workers: int) -> float:
-        """Seconds that a chunk should take: enough to hide what it costs, and its way."""
+        """Return the seconds that a chunk should take: many times what it and its way cost."""
         return max(min(self._worthwhile(workers), MOST), min(4 * self.idle, FAR))
 
     def least(self, workers: int) -> float:
-        """Seconds that a chunk should take at least, when little is left to share."""
+        """Return the shortest time that a chunk should take, when little is left to share."""
         return min(LAST * max(self._worthwhile(workers), 4 * self.idle), self.target(workers))
 
     def _worthwhile(self, workers: int) -> float:
@@ -143,18 +149,18 @@ class Measured:
 
     def add(self, items: int, took: Took, nbytes: int, away: float = 0.0) -> None:
         """
-        Take in one chunk.
+        Add the measurements of one chunk.
 
         Parameters
         ----------
         items : int
-            Items that ran, at least one.
+            Number of items that ran, at least one.
         took : Took
-            What its worker says.
+            The times that its worker took.
         nbytes : int
             Pickled bytes of the chunk and of its results; 0 in threads.
         away : float
-            From sending the chunk to its outcome; 0 where the way is short.
+            Seconds from sending the chunk to its outcome; 0 if the way is short.
         """
         seconds, ran, steps, squares = took
         self.chunks += 1
@@ -171,7 +177,7 @@ class Measured:
             self.within += new * (spread - self.within)
         self.worker.add(items, seconds - ran)
         if away or self.idle:
-            # A worker has one chunk running and one waiting: up to twice its time is no loss.
+            # A worker has one chunk running and one waiting, so up to twice its time is no delay.
             self.idle = max(away - 2 * seconds, 0.95 * self.idle)
         self.largest = max(self.largest, items)
 
@@ -183,14 +189,14 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
     Parameters
     ----------
     measured : Measured
-        Of this map; with nothing measured yet, a chunk is one item.
+        The measurements of this map; without any, a chunk is one item.
     remaining : int or None
-        Items that were not yet in a chunk when this round of chunks began, where the input has
-        a length.
+        Number of items that were not yet in a chunk when this round of chunks began, if the input
+        has a length.
     workers : int
-        Workers of the map, and chunks in a round.
+        Number of workers of the map, and of chunks in a round.
     place : int
-        Of the chunk in its round.
+        Number of the chunk in its round.
 
     Returns
     -------
@@ -204,7 +210,7 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
     if remaining is not None:
         share = _share(measured, remaining * seconds / workers, workers, target) / seconds
         size = min(size, share)
-        # What a fraction adds up to within a round goes to one of its chunks.
+        # The fractions that are cut off add up within a round, and go to one of its chunks.
         size = math.floor((place + 1) * size + 1e-6) - math.floor(place * size + 1e-6)
     size = min(
         size,
@@ -217,7 +223,7 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
 
 
 def budget(measured: Measured, items: int) -> float:
-    """Return the seconds after which a worker leaves the rest of a chunk to others."""
+    """Return the seconds after which a worker returns the rest of a chunk."""
     near = min(BUDGET * max(items * measured.seconds, SECONDS), LONGEST)
     return max(near, BUDGET * min(4 * measured.idle, FAR))
 
@@ -230,40 +236,40 @@ def _share(measured: Measured, load: float, workers: int, target: float) -> floa
     ----------
     measured : Measured
     load : float
-        Seconds that each worker has left to do, if all do the same.
+        Seconds of work that are left for each worker, if all get the same.
     workers : int
     target : float
         Seconds that a chunk should take.
     """
     seconds = max(measured.seconds, 1e-9)
-    # Adaptive factoring, for workers that are alike: all of the load where nothing varies.
+    # Adaptive factoring, for equal workers: if nothing varies, this is all of the load.
     spread = workers * max(measured.within, measured.between) / seconds
     sure = load + spread / 2 - math.sqrt(spread * (spread / 4 + load))
-    sure = max(sure, load / 4)  # smaller shares cost more than they could win
+    sure = max(sure, load / 4)  # smaller shares cost more than they can save
     least = measured.least(workers)
     if measured.chunks and not measured.earlier:
-        # They began with single items, and are out of step by as much as a chunk by now.
+        # They began with single items, so by now they may be apart by the time of a chunk.
         sure = min(sure, load / 2)
     if load - sure < least:
-        sure = load  # what would be left is not worth another round
+        sure = load  # the rest would be too little for another round
     best = target
     chunk = measured.worker.chunk + workers * measured.caller.chunk
     items = workers * measured.caller.item
     if chunk and 0 < items < math.inf:
-        # Workers wait until the caller has packed a chunk for each: the longer the chunks are,
-        # the longer. Of all sizes this one costs least, with what the chunks cost.
+        # Workers wait until the caller has packed a chunk for each of them, which takes longer for
+        # longer chunks. Shorter chunks are more, and each has its cost. This length costs least.
         best = min(best, math.sqrt(load * seconds * chunk / items))
     seconds = sure / math.ceil(max(sure / max(best, least), 1))
-    # Whatever an earlier map says, there is something for every worker.
+    # Whatever an earlier map has measured, there is something for every worker.
     return max(seconds, least if measured.chunks else min(least, load))
 
 
 def recall(func: Callable[..., Any], way: Hashable) -> tuple[Hashable, Measured]:
     """
-    Return a key for a function on this way to workers, and what its latest map measured.
+    Return a key for a function with this transport, and the measurements of its latest map.
 
-    It may be far off for other items: few go into a chunk on its word, and a worker hands back
-    the rest of a chunk that takes long.
+    They may be wrong for other items. So only few items go into a chunk because of them, and a
+    worker returns the rest of a chunk that takes too long.
     """
     while isinstance(func, (partial, MethodType)):
         func = func.func if isinstance(func, partial) else func.__func__
@@ -279,7 +285,7 @@ def recall(func: Callable[..., Any], way: Hashable) -> tuple[Hashable, Measured]
 
 
 def keep(key: Hashable, measured: Measured) -> None:
-    """Keep what a map of the function with this key measured."""
+    """Keep the measurements of a map for the next map with the same key."""
     if measured.chunks:
         if len(_latest) >= KEPT:
             _latest.clear()

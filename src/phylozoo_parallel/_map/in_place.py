@@ -12,7 +12,7 @@ from phylozoo_parallel.errors import placed, short
 
 
 class InPlace(chain[Any]):
-    """The results of a map without workers, one by one; like those of the other maps it shows."""
+    """The results of a map without workers, one by one; the counterpart of ``Results``."""
 
     _steps: Generator[Any, None, None]
     _done: list[int]
@@ -36,20 +36,20 @@ class InPlace(chain[Any]):
         items : Iterator
         options : Options
         total : int or None
-            Number of items, where it is known.
+            Number of items, if it is known.
         bar : bool or str
-            Whether to show a progress bar, or its description.
+            Whether to show a progress bar, or the bar's description.
         """
         done = [0]
         steps: Any = one_by_one(func, items, options, done)
         shown = _progress.bar(bar, total, steps)
         steps = steps if shown is None else iter(shown)
-        results = cls(steps)  # a step through chain is one in C
+        results = cls(steps)  # chain adds no step of Python code
         results._steps, results._done, results._total = steps, done, total
         return results
 
     def close(self) -> None:
-        """End the map; what has not begun does not run."""
+        """End the map; items that have not begun do not run."""
         self._steps.close()
 
     def __repr__(self) -> str:
@@ -62,7 +62,7 @@ class InPlace(chain[Any]):
 def one_by_one(
     func: Callable[..., Any], items: Iterator[Any], options: Options, done: list[int]
 ) -> Generator[Any, None, None]:
-    """Yield the result of each item, and count it; its exception, if those are to be returned."""
+    """Yield the result of each item, or its exception if exceptions are to be returned; count."""
     # This is a generator because a StopIteration raised by func becomes a RuntimeError in it
     # (PEP 479). The built-in map would end, as if there were no more items.
     for index, item in enumerate(items):

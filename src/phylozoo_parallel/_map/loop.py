@@ -8,7 +8,7 @@ One map: items into chunks, chunks to an engine, outcomes back into ordered resu
     results ◄── in order ◄── outcomes ◄── queue ◄── callback: put ◄────── outcome
 
 Everything but the callback's ``put`` happens in the thread that calls ``map`` or ``next``.
-What to do next is for :mod:`.state` to say; this does it, waits, and tells what came of it.
+:mod:`.state` says what to do next. The loop does it, waits, and passes events to the state.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from phylozoo_parallel._transport.base import Transport
 from phylozoo_parallel.errors import PhyloZooValueError, line
 
 LEAST_WAIT = 0.005
-"""Seconds between two looks at items that are over their time."""
+"""Shortest wait, in seconds, while an item takes too long."""
 
 WATCH = 1.0
-"""Seconds without an outcome after which the engine is looked after."""
+"""Seconds without an outcome after which :meth:`Engine.look_after` is called."""
 
-UNREAD = "results were never read, and not all items did run; use list(...) to run them"
-"""The warning for a map whose iterator is dropped unread."""
+UNREAD = "results were never read, and not all items have run; to run them all, use list(...)"
+"""The warning for a map whose results were dropped without being read."""
 
 _log = logging.getLogger("phylozoo_parallel")
 
@@ -57,7 +57,7 @@ def start(
     items: Iterator[Any],
     total: int | None,
     options: Options,
-    heard: Listener,
+    listener: Listener,
 ) -> Results:
     """
     Start a map and return its results.
@@ -71,29 +71,29 @@ def start(
     items : Iterator
         The input.
     total : int or None
-        The input's length where it has one: a hint for the size of chunks.
+        The length of the input, if it has one: a hint for the size of chunks.
     options : Options
-        What the user chose.
-    heard : Listener
-        Told how the map runs.
+        The options of the map.
+    listener : Listener
+        It is told how the map runs.
 
     Returns
     -------
     Results
-        An iterator; its first chunks are on their way. Closing or dropping it ends the map.
+        An iterator. Its first chunks have been sent. Closing or dropping it ends the map.
 
     Raises
     ------
     pickle.PicklingError
-        The function has to go to another process and cannot be pickled.
+        The function has to be sent to another process, and cannot be pickled.
     PhyloZooValueError
-        There is a time limit, and no way to see how long an item runs.
+        There is a time limit, but the engine cannot see how long an item runs.
     """
     transport: Transport | None = None
-    if not heard.timed and _log.isEnabledFor(logging.DEBUG):
-        heard = Tally()
+    if not listener.timed and _log.isEnabledFor(logging.DEBUG):
+        listener = Tally()
     try:
-        heard.turn("pickling")
+        listener.turn("pickling")
         transport = engine.transport(func, options.star)
         if options.timeout is not None and not (engine.limits_time and transport.watches):
             raise PhyloZooValueError(
@@ -101,23 +101,23 @@ def start(
                 "leave it None for other engines"
             )
         key, measured = chunking.recall(func, type(transport))
-        state = State(options, total, engine.workers, engine.window, measured, heard.timed)
+        state = State(options, total, engine.workers, engine.window, measured, listener.timed)
         bar = _progress.Bar(options.progress, total)
-        loop = _Loop(engine, transport, items, state, bar, heard)
-        heard.started(engine.name, engine.workers, transport.function)
+        loop = _Loop(engine, transport, items, state, bar, listener)
+        listener.started(engine.name, engine.workers, transport.function)
         chunks = loop.run(key)
     except BaseException:
         if transport:
             transport.end(set())
         engine.release()
-        heard.ended()
+        listener.ended()
         raise
     next(chunks)
     return Results.of(chunks, loop.stop, loop.how_far)
 
 
 class _Loop:
-    """Drives a map's state with an engine, in the caller's thread alone but for :meth:`stop`."""
+    """Drives a map's state in the caller's thread; `stop` and `how_far` are for any thread."""
 
     def __init__(
         self,
@@ -126,60 +126,60 @@ class _Loop:
         items: Iterator[Any],
         state: State,
         bar: _progress.Bar,
-        heard: Listener,
+        listener: Listener,
     ) -> None:
         self._engine = engine
         self._transport = transport
         self._input = Input(items)
         self._state = state
-        self._outcomes = Outcomes(engine, transport, state, heard)
+        self._outcomes = Outcomes(engine, transport, state, listener)
         self._bar = bar
-        self._heard = heard
+        self._listener = listener
         self._options = state.options
         self._pid = os.getpid()
         self._stopped = False
-        self._asked = False  # for a result
+        self._asked = False  # whether a result was asked for
         self._queue: SimpleQueue[tuple[Chunk, Any] | None] = SimpleQueue()
 
     def stop(self) -> None:
-        """Have the map end; called in any thread."""
+        """End the map soon; called in any thread."""
         self._stopped = True
-        self._queue.put(None)  # wakes who waits
+        self._queue.put(None)  # wakes a thread that waits for an outcome
 
     def how_far(self) -> str:
-        """Tell how many items are done; called in any thread."""
+        """Return how many items are done, as text; called in any thread."""
         state = self._state
-        done = state.done + sum(map(self._transport.done, list(state.flying)))
+        done = state.done + sum(map(self._transport.done, list(state.in_flight)))
         if state.total is not None:
             return f"{done:,} of {state.total:,} items done"
         return f"{done:,} of the {state.read:,} items read so far done"
 
     def run(self, key: Any) -> Generator[list[Any], None, None]:
         """
-        Yield an empty list when the work has begun, then the results of chunk after chunk.
+        Yield an empty list once the first chunks are sent, then the results of chunk after chunk.
 
         Parameters
         ----------
         key : hashable
-            Under which the measurements are kept for the next map of this function.
+            The key under which measurements are kept for the next map of this function.
         """
         begin, failed = monotonic(), None
         try:
             self._fill()
             self._engine.flush()
             try:
-                self._heard.turn("away")
+                self._listener.turn("away")
                 yield []  # and wait for the first ``next``
                 self._asked = True
-            except GeneratorExit:  # which never comes
+            except GeneratorExit:  # the results were dropped before the first ``next``
                 if not self._stopped and not self._all_ran():
                     warnings.warn(UNREAD, RuntimeWarning, stacklevel=2)
                 raise
-            self._heard.turn("taking")
+            self._listener.turn("taking")
             while not self._stopped:
                 if not self._state.ready():
                     self._fill()
-                    if self._state.flying or not self._queue.empty():
+                    if self._state.in_flight or not self._queue.empty():
                         self._receive()
                     elif not self._state.ready():  # sending may have failed
                         return
@@ -190,18 +190,18 @@ class _Loop:
                         failed = found
                         break
                     self._state.handed_out(1)
-                    self._heard.turn("away")
+                    self._listener.turn("away")
                     yield [found.error]
-                    self._heard.turn("taking")
+                    self._listener.turn("taking")
                     continue
                 self._fill(result_waits=True)
                 began = perf_counter()
                 results = self._outcomes.values(found)
                 self._state.handed_out(len(results))
                 self._state.read_out(found, len(results), perf_counter() - began)
-                self._heard.turn("away")
+                self._listener.turn("away")
                 yield results
-                self._heard.turn("taking")
+                self._listener.turn("taking")
         except KeyboardInterrupt:
             self._engine.end_workers()
             raise
@@ -214,43 +214,43 @@ class _Loop:
                 del failed, found  # the error's traceback holds this frame
 
     def _all_ran(self) -> bool:
-        return self._state.exhausted and self._queue.qsize() >= len(self._state.flying)
+        return self._state.exhausted and self._queue.qsize() >= len(self._state.in_flight)
 
     def _end(
         self, key: Any, begin: float, finalizing: Callable[[], bool] = sys.is_finalizing
     ) -> None:
-        if finalizing():  # the module of who holds the map is gone, and others before it
+        if finalizing():  # the interpreter is shutting down, and modules may be gone already
             return
         state, engine = self._state, self._engine
-        self._heard.ended()
-        self._transport.end(state.flying)
+        self._listener.ended()
+        self._transport.end(state.in_flight)
         engine.release()
         state.clear()
-        self._queue = SimpleQueue()  # without what comes too late
+        self._queue = SimpleQueue()  # drops outcomes that come too late
         self._bar.close()
         chunking.keep(key, state.measured)
-        seconds = monotonic() - begin
-        counts = engine.name, state.read, state.sent, engine.workers, seconds, self._heard.short()
+        seconds, short = monotonic() - begin, self._listener.short()
+        counts = engine.name, state.read, state.sent, engine.workers, seconds, short
         _log.debug("%s: %d items in %d chunks on %d workers in %.3f s%s", *counts)
 
     def _fill(self, result_waits: bool = False) -> None:
-        """Send chunks until the window is full, the input ends or too much is piled up."""
+        """Send chunks until the window is full, the input ends or too many results wait."""
         if os.getpid() != self._pid:
             raise RuntimeError(
                 "the results of a map of the parent process cannot be read in a forked child, "
-                "which its workers do not answer; start another map in the child"
+                "because its workers answer only the parent; start another map in the child"
             )
         while (step := self._todo()) is not None:
             if not isinstance(step, Read):
                 self._send(step)
                 continue
             if self._input.slow and (result_waits or self._something_came()):
-                return  # hand out what there is before the next item is waited for
+                return  # results are handed out before the next slow item is waited for
             chunk = self._read(step, result_waits)
             if chunk.items:
                 self._send(chunk)
             if self._input.slow and (wait := self._state.patience()):
-                self._heard.turn("waiting")
+                self._listener.turn("waiting")
                 with suppress(Empty):
                     self._take_in(self._queue.get(timeout=wait))
 
@@ -259,7 +259,7 @@ class _Loop:
         if not state.more():
             return None
         if not (state.measured.largest or self._queue.empty()):
-            self._take_in(self._queue.get())  # from it on it is known how many items to send
+            self._take_in(self._queue.get())  # the first outcome says how long items take
         if not self._asked and state.piled(self._engine.window):
             return None
         return state.todo()
@@ -268,17 +268,17 @@ class _Loop:
         return self._state.ready() or not self._queue.empty()
 
     def _read(self, wanted: Read, result_waits: bool) -> Chunk:
-        """Read the next chunk from the input, or less where its items are long in coming."""
-        self._heard.turn("reading")
+        """Read the next chunk from the input; of a slow input, fewer items."""
+        self._listener.turn("reading")
         began = monotonic()
         hurry = (lambda: True) if result_waits else self._something_came
         items, over, error = self._input.read(wanted.size, wanted.seconds, hurry)
         return self._state.took(items, monotonic() - began, over, error)
 
     def _send(self, chunk: Chunk) -> None:
-        """Submit a chunk, or the part of it that can travel."""
-        state, transport, heard = self._state, self._transport, self._heard
-        heard.turn("sending")
+        """Submit a chunk, or the part of it that can be pickled."""
+        state, transport, listener = self._state, self._transport, self._listener
+        listener.turn("sending")
         began = perf_counter()
         try:
             call = transport.call(chunk, state.pace(chunk))
@@ -297,22 +297,22 @@ class _Loop:
 
         def done(out: Any) -> None:
             landed(chunk, monotonic() - sent)
-            heard.arrived(chunk)
+            listener.arrived(chunk)
             put((chunk, out))
 
         state.sending(chunk)
-        heard.sending(chunk)
+        listener.sending(chunk)
         try:
             self._engine.submit(call, done)
         except Exception as error:
             landed(chunk, 0.0)
-            chunk.progress = None  # no worker ever had it
+            chunk.progress = None  # no worker has begun with it
             self._outcomes.settle(chunk, error)
         chunk.packing, chunk.handled = packed - began, perf_counter() - packed
 
     def _receive(self) -> None:
-        """Wait for an outcome and take in all that are there."""
-        self._heard.turn("waiting")
+        """Wait for an outcome, and handle all that are there."""
+        self._listener.turn("waiting")
         self._engine.flush()
         timeout, wait = self._options.timeout, WATCH
         if timeout is not None:
@@ -330,8 +330,8 @@ class _Loop:
                 self._outcomes.give_up(*min(late, key=lambda it: it[0].first))
 
     def _take_in(self, came: tuple[Chunk, Any] | None) -> None:
-        """Settle an outcome, and all others that are there."""
-        self._heard.turn("taking")
+        """Handle an outcome, and all others that are there."""
+        self._listener.turn("taking")
         while came is not None:
             began = perf_counter()
             self._outcomes.settle(*came)
@@ -339,7 +339,7 @@ class _Loop:
             came = None if self._queue.empty() else self._queue.get()
 
     def _running(self) -> list[tuple[Chunk, Progress]]:
-        """Return the chunks that workers run, and how far they are."""
-        flying = [chunk for chunk in self._state.flying if not chunk.late]
-        looks = [(chunk, self._transport.look(chunk)) for chunk in flying]
+        """Return the chunks that workers are running, each with its progress."""
+        in_flight = [chunk for chunk in self._state.in_flight if not chunk.late]
+        looks = [(chunk, self._transport.look(chunk)) for chunk in in_flight]
         return [(chunk, progress) for chunk, progress in looks if progress and progress.since]

@@ -20,7 +20,7 @@ from phylozoo_parallel._map.results import rebuilt
 from phylozoo_parallel._map.state import State
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
-from phylozoo_parallel._worker import told
+from phylozoo_parallel._worker import notices
 from phylozoo_parallel._worker.run import Failure, Took
 from phylozoo_parallel.errors import line, placed
 
@@ -50,7 +50,7 @@ class Outcomes:
         """Give up an item of a chunk because it takes too long."""
         if self._engine.give_up(chunk, progress):
             return
-        self._state.flying.remove(chunk)
+        self._state.in_flight.remove(chunk)
         self._listener.failed(chunk, "late")
         self._state.late(chunk, progress)
         failures = [it for it in chunk.failures if it.item < chunk.first + progress.done]
@@ -59,11 +59,11 @@ class Outcomes:
     def settle(self, chunk: Chunk, out: Any) -> None:
         """Pass the outcome of a chunk to the state: results, an error, and what is left to run."""
         state = self._state
-        if chunk not in state.flying:
+        if chunk not in state.in_flight:
             return
-        state.flying.remove(chunk)
+        state.in_flight.remove(chunk)
         try:
-            *came, notices, times = self._engine.outcome(out)
+            *came, packed, times = self._engine.outcome(out)
         except WorkersLost as loss:
             chunk.close()
             self._listener.failed(chunk, "lost")
@@ -81,7 +81,7 @@ class Outcomes:
             return
         self._pass_on(chunk, *came)
         self._listener.came(chunk, came[1], came[2][0], times)
-        told.deliver(notices)
+        notices.deliver(packed)
 
     def _pass_on(
         self,
@@ -105,7 +105,7 @@ class Outcomes:
             state.measured.add(done, Took._make(took), chunk.nbytes, chunk.away)
         if ended is None:
             if not done:
-                state.end(first, RuntimeError(f"item {first} was called off"))
+                state.end(first, RuntimeError(f"item {first} did not run: its map was cancelled"))
             elif done < len(items):
                 state.rest(Chunk(first, items[done:]))
         elif ended.item >= 0:

@@ -1,12 +1,12 @@
 """
-The state of one map: it takes events, and says what to do next.
+The state of one map: a machine that takes events and says what to do next.
 
 ::
 
     took, sent, came back, was lost, took too long ──► State ──► todo(): read or send this
                                                              └─► ready(), take(): hand this out
 
-Nothing here waits, reads a clock or knows a thread: :mod:`.loop` does, and tells.
+Nothing here waits, reads a clock or uses threads. :mod:`.loop` does, and passes the events on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from phylozoo_parallel.errors import placed
 from phylozoo_parallel.lost import WorkerLostError
 
 PILE = 64 << 20
-"""Bytes of finished work, items and results, that may wait behind a slow item."""
+"""Most bytes of finished items and results that may wait behind a slow item."""
 
 FRUITLESS = 10
 """Give up after this many consecutive deaths, besides `retries`, in which no worker had started
@@ -40,9 +40,9 @@ class Read(NamedTuple):
     """A request for items of the input."""
 
     size: int
-    """Items at most."""
+    """Most items to read."""
     seconds: float
-    """How long to wait for more than one."""
+    """How long to wait for more than one item."""
 
 
 class Failed(NamedTuple):
@@ -55,20 +55,20 @@ class Failed(NamedTuple):
 
 class State:
     """
-    What of a map is sent, finished and failed.
+    What is sent, finished and failed of one map.
 
     Parameters
     ----------
     options : Options
-        What the user chose.
+        The options of the map.
     total : int or None
-        The input's length where it has one: a hint for the size of chunks.
+        The length of the input, if it has one: a hint for the size of chunks.
     workers : int
-        Chunks that run at the same time.
+        Number of chunks that run at the same time.
     window : int
-        Chunks to keep in flight.
+        Number of chunks to keep in flight.
     measured : Measured
-        By an earlier map of the function.
+        Measurements of an earlier map of the function.
     timed : bool
         Whether workers take the times of chunks.
     """
@@ -84,20 +84,20 @@ class State:
     ) -> None:
         self.options = options
         self.workers = workers
-        # Without a length there is no telling how many items the workers have to share.
+        # Without a length it is unknown how many items the workers have to share.
         self.measured = measured if total is not None else Measured()
         self.read = 0  # items taken from the input
         self.sent = 0  # chunks
         self.done = 0  # items that have a result, or an error in its place
-        self.exhausted = False  # no more items are wanted of the input
-        self.flying: set[Chunk] = set()
+        self.exhausted = False  # no more items are to be read
+        self.in_flight: set[Chunk] = set()
         self.total = total
         self._window = window
         self._timed = timed
-        self._place = 0  # chunks whose size was chosen, which go out in rounds of one a worker
+        self._place = 0  # chunks whose size was chosen; they go in rounds of one for each worker
         self._round = 0  # items that were left when the latest round began
         self._next = 0  # index of the next result to hand out
-        self._again: deque[Chunk] = deque()  # to be sent (again) before anything new
+        self._again: deque[Chunk] = deque()  # chunks to send (again) before any new one
         self._finished: dict[int, Chunk | Failed] = {}  # by the index of the first result
         self._pile = 0  # bytes in `_finished`
         self._loss: WorkersLost | None = None  # the latest
@@ -106,11 +106,11 @@ class State:
     # What to do next.
 
     def more(self) -> bool:
-        """Tell whether anything may be left to send, or to read."""
+        """Return whether there may be anything left to send or to read."""
         return bool(self._again) or not self.exhausted
 
     def todo(self) -> Chunk | Read | None:
-        """Return a chunk to send, or what to read for one; None while enough is in flight."""
+        """Return a chunk to send, or what to read for one; None if nothing is to be done now."""
         if not self._room():
             return None
         if self._again:
@@ -123,16 +123,16 @@ class State:
 
     def patience(self) -> float:
         """
-        Return for how long to wait for a result before another item of a slow input is read.
+        Return how long to wait for a result before the next item of a slow input is read.
 
-        A tenth of what reading takes costs little, and results that are soon ready are handed
-        out without waiting for an item that they have nothing to do with.
+        Waiting for a tenth of the time that reading takes costs little. In return, results that are
+        soon ready are handed out before the next slow item is waited for.
         """
         wait = self.measured.reading / 10
-        return wait if self.flying and self.measured.seconds < wait else 0.0
+        return wait if self.in_flight and self.measured.seconds < wait else 0.0
 
     def pace(self, chunk: Chunk) -> Pace:
-        """Return how a worker runs a chunk that is sent now."""
+        """Return how a worker shall run a chunk that is sent now."""
         budget = None
         if not self.options.chunksize:
             budget = chunking.budget(self.measured, len(chunk.items))
@@ -140,24 +140,24 @@ class State:
         return Pace(budget, stride, self.options.return_exceptions, self._timed)
 
     def piled(self, chunks: int) -> bool:
-        """Tell whether some wait to be handed out, and with those in flight so many."""
-        return bool(self._finished) and len(self.flying) + len(self._finished) >= chunks
+        """Return whether finished chunks wait, and with those in flight there are `chunks`."""
+        return bool(self._finished) and len(self.in_flight) + len(self._finished) >= chunks
 
     def ready(self) -> bool:
-        """Tell whether there is something to hand out next."""
+        """Return whether there is something to hand out next."""
         if self.options.ordered:
             return self._next in self._finished
         for index, found in self._finished.items():
             if isinstance(found, Chunk) or not found.ends:
                 self._next = index
                 return True
-        # What the map ends with comes after the results of all items before it.
+        # The error that ends the map comes after the results of all items before it.
         self._next = min(self._finished, default=self.read)
-        before = (chunk for chunk in (*self.flying, *self._again) if chunk.first < self._next)
+        before = (chunk for chunk in (*self.in_flight, *self._again) if chunk.first < self._next)
         return self._next in self._finished and next(before, None) is None
 
     def take(self) -> Chunk | Failed:
-        """Return what :meth:`ready` has found."""
+        """Return what :meth:`ready` has found, and remove it."""
         found = self._finished.pop(self._next)
         if isinstance(found, Chunk):
             self._pile -= found.nbytes
@@ -168,7 +168,7 @@ class State:
         self._next += results
 
     def read_out(self, chunk: Chunk, items: int, seconds: float) -> None:
-        """Note how long it took to unpack the results of the chunk taken last."""
+        """Note that the results of a chunk were unpacked, and how long that took."""
         unpacked = chunk.packing + seconds
         if items:
             self.measured.caller.add(items, chunk.handled + unpacked, chunk.handled)
@@ -178,7 +178,7 @@ class State:
     def took(
         self, items: Sequence[Any], seconds: float, over: bool, error: Exception | None
     ) -> Chunk:
-        """Note what was read, how long that took, and whether the input ended, with what error."""
+        """Note the items that were read, the time it took, and whether the input has ended."""
         self.exhausted = over
         self.measured.reading = seconds / max(len(items), 1)
         chunk = Chunk(self.read, items)
@@ -190,28 +190,28 @@ class State:
     def sending(self, chunk: Chunk) -> None:
         """Note that a chunk, packed by now, is being sent."""
         self.measured.weight = chunk.nbytes / len(chunk.items)
-        self.flying.add(chunk)
+        self.in_flight.add(chunk)
         self.sent += 1
 
     def came(self, chunk: Chunk, items: int) -> None:
-        """Note that a chunk came back with the results of so many items."""
+        """Note that a chunk came back with the results of its first `items` items."""
         self._pile += chunk.nbytes
         self.done += items
         self._finished[chunk.first] = chunk
 
     def rest(self, chunk: Chunk) -> None:
-        """Have a chunk sent: what a worker has left of a longer one."""
+        """Send the rest of a longer chunk, which a worker has returned."""
         self._again.appendleft(chunk)
 
     def singles(self, first: int, items: Sequence[Any]) -> None:
-        """Have items run again in chunks of one."""
+        """Run items again in chunks of one."""
         self._again.extendleft(
             Chunk(first + position, items[position : position + 1])
             for position in reversed(range(len(items)))
         )
 
     def lost(self, chunk: Chunk, loss: WorkersLost) -> None:
-        """Have the items of a chunk that did not come back run again, or end the map."""
+        """Run the items of a lost chunk again, or end the map."""
         begun = chunk.progress
         if loss.reason and not begun:
             message = f"no worker process can start: {loss.reason}"
@@ -228,18 +228,18 @@ class State:
         again, failed = recovery.salvage(chunk, loss, self.options)
         self._again = deque(sorted([*again, *self._again], key=lambda chunk: chunk.first))
         for index, error in failed:
-            if begun and begun.at_function:  # it would end the worker for every other item, too
+            if begun and begun.at_function:  # the function would kill the worker with any item
                 self.end(index, error)
             else:
                 self.fail(index, error)
         if begun and again:
             what = ", ".join(map(str, again)) if failed else chunk
             _log.warning("%s; run again: %s", loss, what)
-            if not begun.pid or loss.codes is None:  # nobody can tell whose: one at a time
+            if not begun.pid or loss.codes is None:  # unknown whose item: one chunk at a time
                 self._window = 1
 
     def late(self, chunk: Chunk, progress: Progress) -> None:
-        """Give up an item that takes too long, where nobody can end its worker."""
+        """Give up an item that takes too long in a worker that cannot be ended."""
         error = TimeoutError(recovery.too_late(chunk, progress, self.options))
         rest = progress.done + 1
         if rest < len(chunk.items):
@@ -247,7 +247,7 @@ class State:
         self.fail(chunk.first + progress.done, error)
 
     def fail(self, index: int, error: BaseException, cause: BaseException | None = None) -> None:
-        """Have an error stand in the place of an item's result, or have the map end with it."""
+        """Put an error into the place of an item's result, or end the map with it."""
         if cause is not None:
             error.__cause__ = cause
         if not self.options.return_exceptions or isinstance(error, KeyboardInterrupt):
@@ -257,33 +257,33 @@ class State:
         self._finished[index] = Failed(placed(error), ends=False)
 
     def end(self, index: int, error: BaseException) -> None:
-        """Have the map end with this error once the results before it are handed out."""
+        """End the map with this error, once the results before it are handed out."""
         self._finished[index] = Failed(error, ends=True)
         self.exhausted = True
         self._again = deque(chunk for chunk in self._again if chunk.first < index)
 
     def clear(self) -> None:
-        """Let go of all results."""
+        """Drop all results that were not handed out."""
         self._finished.clear()
 
     # How much.
 
     def _room(self) -> bool:
-        """Tell whether one more chunk may fly: there are more where they are soon done."""
-        window, workers, flying = self._window, self.workers, len(self.flying)
-        if flying < window or workers >= window or self.options.chunksize:
-            return flying < window
-        ahead = sum(len(chunk.items) for chunk in self.flying) * self.measured.seconds
-        return flying < 2 * window and 0 < ahead < workers * chunking.SECONDS
+        """Return whether another chunk may be sent; more may be in flight if they are short."""
+        window, workers, in_flight = self._window, self.workers, len(self.in_flight)
+        if in_flight < window or workers >= window or self.options.chunksize:
+            return in_flight < window
+        ahead = sum(len(chunk.items) for chunk in self.in_flight) * self.measured.seconds
+        return in_flight < 2 * window and 0 < ahead < workers * chunking.SECONDS
 
     def _size(self, waiting: int) -> int:
-        """Choose the size of the next chunk, with so many items waiting besides the input."""
+        """Choose the size of the next chunk; `waiting` items are to be sent again."""
         if self.options.chunksize:
             return self.options.chunksize
         if self.total is None:
             return chunking.chunk_size(self.measured, None, self.workers)
         left = max(self.total - self.read, 0) + waiting
-        if waiting:  # what came back is cut anew, whatever its round was
+        if waiting:  # items that are sent again belong to no round
             return chunking.chunk_size(self.measured, left, self.workers)
         place = self._place % self.workers
         self._round = self._round if place else left
@@ -291,7 +291,7 @@ class State:
         return chunking.chunk_size(self.measured, self._round or None, self.workers, place)
 
     def _resumed(self) -> Chunk:
-        """Take what is to be sent again, or the part of it that by now seems enough for one."""
+        """Return the next chunk to send again, or a part of it if it now seems too long."""
         chunk = self._again.popleft()
         waiting = sum(len(other.items) for other in self._again)
         size = self._size(len(chunk.items) + waiting)

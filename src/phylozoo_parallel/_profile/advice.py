@@ -241,8 +241,8 @@ def one_lock(one: Figures) -> Found:
         return None
     times = [run.row.times for run in one.runs if run.row.times]
     cores = sum(it.cpu for it in times) / one.wall
-    wanted = cores + sum(it.in_line for it in times) / one.wall  # other programs have the rest
-    if cores > 1.3 or wanted < 0.6:  # they do run at the same time, or waited for something else
+    wanted = cores + sum(it.in_line for it in times) / one.wall  # if other programs had no core
+    if cores > 1.3 or wanted < 0.6:  # they run in parallel, or wait for something else
         return None
     return one.shares[COMPUTING] * (1 - wanted / one.reached), (
         f"all threads were busy, and together they used {cores:.1f} cores: they take turns with "

@@ -35,7 +35,7 @@ OTHER = "other"
 STATES = (COMPUTING, STARTING, UNPICKLING, SHIPPING, INPUT, READER, CALLER, TAIL, AGAIN, OTHER)
 
 PLAIN = "Parallel"
-"""The name of the engine that leaves all to whole calls of joblib's."""
+"""The name of the engine that makes whole calls of ``Parallel``."""
 
 _MEANWHILE: dict[Doing, str] = {
     "opening": STARTING,
@@ -211,7 +211,7 @@ class _Painter:
         self._last_end = max((run.end for run in found), default=begin)
         ready = [run.ready for run in found if run.ready is not None and run.ready > begin]
         self._all_up = max(ready, default=begin)
-        # joblib starts them within its call: nobody knows when they were up.
+        # joblib starts the workers within its call, so it is not known when they were up.
         self._first_trip = OTHER if record.engine == PLAIN else SHIPPING
         self._out: list[Stretch] = []
         self._at = begin

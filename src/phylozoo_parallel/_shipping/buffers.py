@@ -1,4 +1,4 @@
-"""Views of memory, and the types that ctypes makes on demand."""
+"""How to ship views of memory, and the types that ctypes makes on demand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phylozoo_parallel._shipping.identity import importable
 
 
 def view(obj: memoryview, plain: Callable[[Any], Any]) -> Any:
-    """With its form, and in C's order: cloudpickle ships the bytes."""
+    """Ship a view with its format and in C order; cloudpickle would ship only the bytes."""
     form: Any = obj.format
     try:
         blank = memoryview(bytearray(obj.itemsize)).cast(form)
@@ -27,7 +27,7 @@ def view(obj: memoryview, plain: Callable[[Any], Any]) -> Any:
 
 
 def _none(blank: bytearray, form: Any, readonly: bool) -> memoryview:
-    """Make an empty view, as which nothing can be cast."""
+    """Return an empty view, which ``cast`` cannot make."""
     whole = memoryview(blank).cast(form)[:0]
     return whole.toreadonly() if readonly else whole
 
@@ -40,14 +40,14 @@ def _cast(data: Any, form: Any, shape: Any, readonly: bool) -> memoryview:
 
 
 def array(obj: Any, plain: Callable[[Any], Any]) -> Any:
-    """``ctypes.c_int * 3``, which ctypes knows again."""
+    """Ship a type such as ``ctypes.c_int * 3``; in the worker ctypes returns its own."""
     kind, length = getattr(obj, "_type_", None), getattr(obj, "_length_", -1)
     made: Any = operator.mul(kind, length) if length >= 0 else None
     return (operator.mul, (kind, length)) if made is obj else reduce_class(obj, plain)
 
 
 def pointer(obj: Any, plain: Callable[[Any], Any]) -> Any:
-    """``ctypes.POINTER(ctypes.c_int)``."""
+    """Ship a type such as ``ctypes.POINTER(ctypes.c_int)``."""
     import ctypes
 
     kind = getattr(obj, "_type_", None)
@@ -56,12 +56,12 @@ def pointer(obj: Any, plain: Callable[[Any], Any]) -> Any:
 
 
 def function(obj: Any, plain: Callable[[Any], Any]) -> Any:
-    """``ctypes.CFUNCTYPE(ctypes.c_int)``, and ``PYFUNCTYPE``."""
+    """Ship a type such as ``ctypes.CFUNCTYPE(ctypes.c_int)``, or one of ``PYFUNCTYPE``."""
     import ctypes
 
     if not importable(obj) and hasattr(obj, "_argtypes_"):
         for make in (ctypes.CFUNCTYPE, ctypes.PYFUNCTYPE):
-            told = (obj._restype_, *obj._argtypes_)
-            if make(*told) is obj:
-                return make, told
+            parts = (obj._restype_, *obj._argtypes_)
+            if make(*parts) is obj:
+                return make, parts
     return reduce_class(obj, plain)

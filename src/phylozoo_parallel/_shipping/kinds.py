@@ -228,29 +228,30 @@ def _system_random(obj: random.SystemRandom, plain: Plain) -> Any:
 
 
 def _scanner(obj: Any, plain: Plain) -> Any:
+    """Ship a ``re.Scanner`` by its lexicon, from which it is made again."""
     state = {name: value for name, value in vars(obj).items() if name != "scanner"}
     return _newobj, (type(obj),), (state, obj.scanner.flags), None, None, _set_scanner
 
 
-def _set_scanner(obj: Any, told: tuple[dict[str, Any], int]) -> None:
-    state, flags = told
+def _set_scanner(obj: Any, content: tuple[dict[str, Any], int]) -> None:
+    state, flags = content
     re.Scanner.__init__(obj, state["lexicon"], flags)  # type: ignore[attr-defined]
     obj.__dict__.update(state)
 
 
 def _finalizer(obj: weakref.finalize[Any, Any], plain: Plain) -> Any:
-    """Only one that has run: elsewhere one that waits would be dead, or clean up too early."""
+    """Ship only a finalizer that has run: a copy of another one could clean up too early."""
     return of_a_module(obj, plain) if obj.alive else plain(obj)
 
 
 def _temporary(obj: Any, plain: Plain) -> Any:
-    """``tempfile.TemporaryDirectory``: it is removed where it was made."""
+    """Ship a ``tempfile.TemporaryDirectory``; only the process that made it removes it."""
     gone = weakref.finalize.__new__(weakref.finalize)
     return _newobj, (type(obj),), {**vars(obj), "_finalizer": gone}
 
 
 def _manager(obj: Any, plain: Plain) -> Any:
-    """Ship what ``contextlib.contextmanager`` makes, before it is entered, to be made anew."""
+    """Ship a context manager of ``contextlib.contextmanager`` that was not entered yet."""
     if "func" not in vars(obj):
         return NotImplemented
     return type(obj), (obj.func, obj.args, obj.kwds)

@@ -186,7 +186,9 @@ def opened(name: Name, flags: int) -> int:
     fd = _opened(name[0], flags)
     if named(name[0], fd) != name:
         os.close(fd)
-        raise FileNotFoundError(f"the shared memory {name[0]} is no longer what it was")
+        raise FileNotFoundError(
+            f"the shared memory {name[0]} is gone, and another file has its name"
+        )
     return fd
 
 

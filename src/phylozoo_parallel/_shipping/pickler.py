@@ -141,7 +141,7 @@ def _rules_fit() -> bool:
             _fit = False
             _log.warning(
                 "cloudpickle %s is not as this version of phylozoo-parallel knows it (%s: %s):"
-                " functions travel as cloudpickle has it, and errors may lack their lines",
+                " functions are shipped by its own rules, and tracebacks may lack lines of source",
                 cloudpickle.__version__,
                 type(error).__name__,
                 error,

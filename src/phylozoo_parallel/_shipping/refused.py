@@ -29,9 +29,9 @@ CONNECTION = f"a connection belongs to the process that opened it: {INSIDE}"
 FILE = "an open file belongs to the process that opened it: pass its name and open it inside"
 FILE += " the function"
 POOL = f"workers belong to the process that started them: {INSIDE}"
-CHANNEL = "it joins threads of one process only: pass items, and return results"
-SHARED = "it joins processes that inherit it: pass items, and return results"
-STREAM = "it is half run: pass what it is made from, or a list of what it yields"
+CHANNEL = "it connects threads of one process only: pass items, and return results"
+SHARED = "it connects only a process and those that inherit it: pass items, and return results"
+STREAM = "it has already started: pass what it is made from, or a list of what it yields"
 
 REFUSED = {
     "_thread.lock": LOCK,

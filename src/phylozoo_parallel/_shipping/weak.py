@@ -26,7 +26,7 @@ def ref(obj: Any, plain: Callable[[Any], Any]) -> Any:
 
 
 def _of_a_class(obj: Any, target: Any) -> Any:
-    """Ship a reference of the user's class, without calling what the user wrote."""
+    """Ship a weak reference of a user's class, without calling the user's own methods."""
     if not hasattr(obj, "__dict__") or isinstance(obj, weakref.WeakMethod):
         raise PicklingError("its class has no place for what it refers to")
     target = _Nobody() if target is None else target

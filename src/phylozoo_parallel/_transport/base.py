@@ -78,5 +78,5 @@ class Transport(ABC):
         return packed
 
     @abstractmethod
-    def end(self, flying: set[Chunk]) -> None:
+    def end(self, in_flight: set[Chunk]) -> None:
         """Tell the workers to stop with the chunks in flight, and release what the map holds."""

@@ -1,5 +1,5 @@
 """
-Chunks go to other processes packed: through shared memory on this machine, else in messages.
+The transports to other processes: chunks go there packed, in messages or through shared memory.
 
 ::
 
@@ -36,27 +36,27 @@ from phylozoo_parallel._worker.run import Pace
 from phylozoo_parallel.errors import Refused, line, short
 
 FUNCTION = 1 << 16
-"""Bytes from which a function travels in a segment; less goes with every chunk."""
+"""From this many bytes on, a function goes into a segment; a smaller one goes with every chunk."""
 
 KEPT_REPLIES = 32
-"""Empty segments that stay open, each with a file descriptor."""
+"""Most empty segments that stay open, each with a file descriptor."""
 
 _PLAIN = frozenset({int, float, complex, str, bytes, bool, NoneType})
-"""Types of items that pickle itself packs as well, and sooner."""
+"""Types of items that pickle itself packs correctly, and faster than cloudpickle."""
 
 FEW = 64
-"""Items whose types are looked at for it."""
+"""Most items whose types are checked for this."""
 
 _pickled = lru_cache(maxsize=8)(pickle.dumps)
-"""Of each :class:`Caller` and its :class:`Settings`, which hardly ever change."""
+"""Pickles each :class:`Caller` and its :class:`Settings`, which hardly ever change, once."""
 
 _replies: list[Segment] = []
-"""Empty segments for large results, for the next chunk that is sent."""
+"""Empty segments for large results, ready for the next chunks."""
 
 
 class ToMachine(Transport):
     """
-    Packs function, items and results into messages: for workers that may be on other machines.
+    Packs the function, items and results into messages, for workers that may be on other machines.
 
     Raises
     ------
@@ -80,12 +80,12 @@ class ToMachine(Transport):
 
     def call(self, chunk: Chunk, pace: Pace) -> Call:
         """
-        Return what the engine has to run for a chunk.
+        Return the call that runs a chunk in a worker.
 
         Raises
         ------
         UnpicklableItem
-            The chunk cannot travel.
+            An item of the chunk cannot be pickled.
         """
         items = chunk.items
         try:
@@ -99,16 +99,16 @@ class ToMachine(Transport):
         chunk.nbytes = pickles.size(chunk.packed)
         self._equip(chunk)
         if chunk.cell is None:
-            chunk.progress = Progress(0, 0, 0, 0.0)  # nobody can tell
+            chunk.progress = Progress(0, 0, 0, 0.0)  # unknown
         reply = chunk.reply.name if chunk.reply else None
-        sent = chunk.first, tuple(pace), reply, chunk.cell  # nothing of ours: see guarded
+        sent = chunk.first, tuple(pace), reply, chunk.cell  # no classes of ours: see guard
         return self._run(self._function, chunk.packed, self._head, sent)
 
     def _run(self, *arguments: Any) -> Call:
         return guarded(*arguments)
 
     def _equip(self, chunk: Chunk) -> None:
-        """Give a chunk what it needs besides its items, where there is shared memory."""
+        """Give a chunk what it needs besides its items, if there is shared memory."""
 
     def _pack(self, pieces: list[Any], large: int) -> tuple[Packed, Segment | None]:
         if len(pieces) == 1 and len(pieces[0]) < large:
@@ -116,17 +116,17 @@ class ToMachine(Transport):
         return pickles.Scattered(pickles.in_message(pieces)), None
 
     def landed(self, chunk: Chunk, away: float) -> None:
-        """Note how long a chunk was away: the way may be long."""
+        """Note how long a chunk was away, because the way may take long."""
         chunk.away = away
 
     def accept(self, chunk: Chunk, results: Packed, done: int) -> None:
-        """Keep the results of a chunk: large ones unpacked, small ones not yet."""
+        """Keep the results of a chunk: large ones are unpacked now, small ones later."""
         try:
             self._keep(chunk, results)
         finally:
             chunk.close()
         chunk.nbytes += pickles.size(results)
-        # What is packed will do, should they be needed again.
+        # The packed items are enough, if they are needed again.
         spare = isinstance(chunk.packed, bytes) and done == len(chunk.items)
         chunk.items = () if spare else chunk.items[:done]
 
@@ -140,7 +140,7 @@ class ToMachine(Transport):
         Raises
         ------
         Exception
-            Whatever unpickling raises; the chunk's items are there again then.
+            Whatever unpickling raises. The chunk has its items again then, to run them anew.
         """
         if type(chunk.results) is not bytes:
             return chunk.results
@@ -151,23 +151,23 @@ class ToMachine(Transport):
             raise
 
     def error(self, packed: Packed) -> Any:
-        """Return the exception that a worker sent, or None where it cannot be unpickled."""
+        """Return the exception that a worker sent, or None if it cannot be unpickled."""
         if packed is not None:
             with suppress(Exception):
                 return pickles.unpack(packed)
         return None
 
-    def end(self, flying: set[Chunk]) -> None:
-        """Let go of all shared memory."""
+    def end(self, in_flight: set[Chunk]) -> None:
+        """Release all shared memory of the map."""
         if self._segment is not None:
             self._segment.close()
-        for chunk in flying:
+        for chunk in in_flight:
             chunk.close()
 
 
 class ToProcess(ToMachine):
     """
-    The same for worker processes on this machine: large values go through shared memory.
+    Does the same for worker processes on this machine; large values go through shared memory.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class ToProcess(ToMachine):
     star : bool
         Whether an item is a tuple of arguments.
     folder : str or None
-        Where the user wants temporary files.
+        The user's folder for temporary files.
     leak_limit : tuple of str
         See :class:`Caller`.
 
@@ -208,7 +208,7 @@ class ToProcess(ToMachine):
         return run_in_process, arguments
 
     def _equip(self, chunk: Chunk) -> None:
-        """Give a chunk a segment for large results, and a cell of the board."""
+        """Give a chunk a segment for large results and a cell of the board."""
         chunk.reply = _reply()
         if self._ticket and self._board:
             chunk.cell = self._board.take_cell()
@@ -219,16 +219,16 @@ class ToProcess(ToMachine):
         return pickles.pack(pieces, self._folder)
 
     def look(self, chunk: Chunk) -> Progress | None:
-        """Tell how far a chunk in flight is; None when no worker has begun with it."""
+        """Return how far a chunk in flight is; None if no worker has begun with it."""
         cell = chunk.cell
         if cell is not None and self._board:
             progress = self._board.seen(cell)
-            if chunk.cell is not None:  # still ours
+            if chunk.cell is not None:  # the cell is still this chunk's
                 chunk.progress = progress
         return chunk.progress
 
     def landed(self, chunk: Chunk, away: float) -> None:
-        """Read the board for the last time, and give its cell back."""
+        """Read the chunk's cell for the last time, and give it back."""
         cell = chunk.cell
         if cell is not None and self._board:
             chunk.progress = self._board.seen(cell)
@@ -244,33 +244,33 @@ class ToProcess(ToMachine):
             _replies.append(chunk.reply)
             chunk.reply = None
 
-    def end(self, flying: set[Chunk]) -> None:
-        """Have the workers stop, and let go of all shared memory."""
+    def end(self, in_flight: set[Chunk]) -> None:
+        """Tell the workers to stop, and release all shared memory of the map."""
         if self._ticket and self._board:
             self._board.drop_map(self._ticket)
-        super().end(flying)
+        super().end(in_flight)
 
 
 def _function_parts(func: Callable[..., Any], star: bool) -> list[Any]:
     if _has_a_name(func) and not cloudpickle.list_registry_pickle_by_value():
-        with suppress(Exception):  # a lambda, or a function inside another, needs cloudpickle
+        with suppress(Exception):  # lambdas and nested functions need cloudpickle
             return [pickle.dumps((func, star), pickle.HIGHEST_PROTOCOL)]
     try:
         return pickles.parts((func, star), dumps)
     except Refused:
-        dumps(func)  # to name places from the function on
+        dumps(func)  # its error names the places from the function on
         raise
 
 
 def _has_a_name(func: Callable[..., Any]) -> bool:
-    """Tell whether a function is likely to be found by its name in another process."""
+    """Return whether another process will probably find a function by its name."""
     if isinstance(func, BuiltinFunctionType):
         return isinstance(func.__self__, ModuleType)  # and is no method of an object
     return isinstance(func, FunctionType | type) and func.__module__ != "__main__"
 
 
 def _reply() -> Segment | None:
-    with suppress(IndexError, OSError):  # another thread took the last one; there is no memory
+    with suppress(IndexError, OSError):  # another thread took the last one, or there is no memory
         return _replies.pop() if _replies else Segment()
     return None
 

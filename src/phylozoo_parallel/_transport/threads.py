@@ -56,6 +56,6 @@ class InThread(Transport):
             with suppress(Exception):  # a result's own __sizeof__ may fail
                 chunk.nbytes += done * sys.getsizeof(results[0])
 
-    def end(self, flying: set[Chunk]) -> None:
+    def end(self, in_flight: set[Chunk]) -> None:
         """Tell the workers to stop."""
         self._ended.append(True)

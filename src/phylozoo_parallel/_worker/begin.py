@@ -41,7 +41,7 @@ def begin(
     for name in hidden:
         os.environ.pop(name, None)
     with suppress(Exception):
-        lifeline.hang_on(line)
+        lifeline.attach(line)
         # Imported now, while the caller does other things.
         from phylozoo_parallel._worker import known, process
 

@@ -3,8 +3,8 @@ The maps that this worker process knows: their functions, unpickled once, and th
 
 ::
 
-    Head of a chunk ──► known(): the map's function ──► enter(): the caller's directory and path
-                          └─ forgotten when the map is over, or when others need the room
+    Head of a chunk ──► known(): the map's function ──► _enter(): the caller's directory and path
+                          └─ dropped when the map is over, or when there are more than KEPT
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from phylozoo_parallel._shipping.pickles import Packed
 from phylozoo_parallel._worker import lifeline
 
 KEPT = 8
-"""Functions that a worker keeps unpickled at most, for maps that take turns."""
+"""Most unpickled functions that a worker keeps, for maps that are read in turn."""
 
 WATCH = 1.0
-"""Seconds between two looks at whether the caller lives and what it still wants."""
+"""Seconds between two checks whether the caller lives and which maps it still wants."""
 
 
 class Caller(NamedTuple):
     """What a worker on the caller's machine has to know of the caller."""
 
     directory: str | None
-    """Working directory."""
+    """The working directory."""
     path: tuple[str, ...]
     """``sys.path``."""
     leak_limit: tuple[str, str]
-    """Module and name of the bytes that a worker may grow by before joblib replaces it."""
+    """Module and name of loky's limit: a worker whose memory grows by so many bytes is replaced."""
     lifeline: Name | None
-    """Pipe that breaks when the caller is gone; None where workers need none."""
+    """The pipe that breaks when the caller is gone; None if workers need none."""
     others: tuple[int, ...]
-    """Workers that did not begin with it."""
+    """Process ids of workers that started without our initializer."""
 
 
 Head = tuple[int, Ticket | None, bytes | None, bytes]
 """
-Of a map: its name, where to look whether it is still wanted, the pickled :class:`Caller` (None on
-another machine), and its pickled :class:`Settings`.
+What each chunk brings about its map: the map's key, its ticket (where to see whether it is still
+wanted), the pickled :class:`Caller` (None on another machine), and the pickled :class:`Settings`.
 """
 
 
@@ -63,11 +63,11 @@ class Known(NamedTuple):
     ticket: Ticket | None
     caller: Caller | None
     held: int
-    """Bytes that the function is taken to hold."""
+    """Bytes of the pickled function: an estimate of the memory that it holds."""
 
 
 unpickled = lru_cache(maxsize=16)(pickle.loads)
-"""Of each :class:`Caller` and its :class:`Settings`: they come with every chunk."""
+"""Unpickles each :class:`Caller` and its :class:`Settings`, which come with every chunk, once."""
 
 _known: dict[int, Known] = {}
 _entered = 0
@@ -90,7 +90,7 @@ def known(head: Head, function: Packed) -> Known:
 
 
 def wanted(key: int, ticket: Ticket | None) -> bool:
-    """Tell whether the caller still wants a map."""
+    """Return whether the caller still wants a map."""
     page = board.of(ticket[0]) if ticket else None
     return not (ticket and page) or page.wanted(ticket[1], key)
 
@@ -106,13 +106,13 @@ def _get_to_know(head: Head, function: Packed) -> Known:
     _known[key] = found
     if caller is not None:
         _grow(caller, found.held)
-        lifeline.hang_on(caller.lifeline, caller.others)
+        lifeline.attach(caller.lifeline, caller.others)
         watch(os.getppid())
     return found
 
 
 def watch(parent: int) -> None:
-    """End this worker when its caller is gone, and let go of what no map wants any more."""
+    """Start the thread that ends this worker when its caller is gone, and drops ended maps."""
     global _watcher
     if _watcher is None:
         _watcher = threading.Thread(target=_watch, args=(parent,), daemon=True)
@@ -125,7 +125,7 @@ def _enter(key: int, caller: Caller | None) -> None:
         return
     sys.path[:] = caller.path
     if caller.directory is not None:
-        with suppress(OSError):  # it is gone by now
+        with suppress(OSError):  # the directory is gone
             os.chdir(caller.directory)
     _entered = key
 
@@ -137,7 +137,7 @@ def _let_go(key: int) -> None:
 
 
 def _grow(caller: Caller, held: int) -> None:
-    """Tell joblib's leak guard what is held on purpose: unpickled objects outgrow their pickle."""
+    """Raise loky's limit of memory by what is held on purpose; objects are larger than pickles."""
     module, name = caller.leak_limit
     guard = sys.modules.get(module)
     if hasattr(guard, name) and abs(held) > pickles.LARGE:
@@ -149,7 +149,7 @@ def _watch(parent: int) -> None:
         sleep(WATCH)
         if os.getppid() != parent:
             os._exit(1)
-        lifeline.hang_started()
-        # Keys alone: no variable here must keep what is let go.
+        lifeline.attach_descendants()
+        # Only keys are kept in variables here, so that a dropped function is freed.
         for key in [key for key, it in list(_known.items()) if not wanted(key, it.ticket)]:
             _let_go(key)

@@ -32,7 +32,7 @@ if sys.platform == "linux":
 
     _pipe: list[int] = []
     _lifeline: Name | None = None
-    _hanging: dict[int, int] = {}
+    _attached: dict[int, int] = {}
     """The file descriptor of the lifeline, for each process that this one has attached to it."""
     _started: set[int] = set()
 
@@ -44,7 +44,7 @@ if sys.platform == "linux":
             return named(path_of(_pipe[0]), _pipe[0])
         return None
 
-    def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
+    def attach(lifeline: Name | None, others: Iterable[int] = ()) -> None:
         """
         Make the kernel kill this worker when its caller is gone, and `others` with it.
 
@@ -53,20 +53,20 @@ if sys.platform == "linux":
         global _lifeline
         _lifeline = lifeline or _lifeline
         me, caller = os.getpid(), os.getppid()
-        for pid in {me, *others} - _hanging.keys():
-            _hang(pid, {me} if pid == me else {caller})
+        for pid in {me, *others} - _attached.keys():
+            _attach(pid, {me} if pid == me else {caller})
 
-    def hang_started() -> None:
+    def attach_descendants() -> None:
         """Make the kernel kill the programs that items have started, when the caller is gone."""
         started = _descendants()
-        for pid in _started & (_hanging.keys() - started):
+        for pid in _started & (_attached.keys() - started):
             _started.remove(pid)
-            os.close(_hanging.pop(pid))
-        for pid in started - _hanging.keys():
+            os.close(_attached.pop(pid))
+        for pid in started - _attached.keys():
             _started.add(pid)
-            _hang(pid, started | {os.getpid()})
+            _attach(pid, started | {os.getpid()})
 
-    def _hang(pid: int, parents: set[int]) -> None:
+    def _attach(pid: int, parents: set[int]) -> None:
         """
         Make the kernel kill a process when the caller is gone.
 
@@ -76,7 +76,7 @@ if sys.platform == "linux":
             return
         with suppress(OSError, IndexError):
             fd = opened(_lifeline, os.O_RDONLY)
-            _hanging[pid] = fd
+            _attached[pid] = fd
             fcntl.fcntl(fd, fcntl.F_SETOWN, pid)  # from here on the kernel means this very process
             if pid == os.getpid() or _parent(pid) in parents:
                 fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
@@ -120,11 +120,11 @@ elif sys.platform == "win32":
         """Return None: a worker knows its parent process, and needs no pipe."""
         return None
 
-    def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
+    def attach(lifeline: Name | None, others: Iterable[int] = ()) -> None:
         """Make Windows end this worker when its parent is gone."""
         lifeline_windows.end_with_parent()
 
-    def hang_started() -> None:
+    def attach_descendants() -> None:
         """Do nothing: on this system only the worker itself ends with its caller."""
 
     def guard(workers: Iterable[int]) -> None:
@@ -138,10 +138,10 @@ else:
         """Return None: the reaper sees when this process ends."""
         return None
 
-    def hang_on(lifeline: Name | None, others: Iterable[int] = ()) -> None:
+    def attach(lifeline: Name | None, others: Iterable[int] = ()) -> None:
         """Do nothing: the caller has told the reaper of this worker."""
 
-    def hang_started() -> None:
+    def attach_descendants() -> None:
         """Do nothing: on this system only the worker itself ends with its caller."""
 
     def guard(workers: Iterable[int]) -> None:

@@ -1,9 +1,10 @@
 """
 Log records of a worker, for the caller's loggers.
 
-A worker's loggers have the caller's levels while they run its chunk. What they let pass goes to
-the caller's handlers, and to those that only this worker has: a handler that a module adds when
-it is imported is in both, and would write everything twice.
+A worker's loggers have the caller's levels while it runs a chunk. The records that pass go to the
+caller's handlers, and to handlers that only the worker has. A handler that is in both processes (a
+module adds it when it is imported, say) gets each record only in the caller: it must not write it
+twice.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from phylozoo_parallel._worker import told
+from phylozoo_parallel._worker import notices
 from phylozoo_parallel.errors import short
 
 Known = tuple[str, str, str | None]
-"""What a handler is known by: its logger, its class, and its file if it has one."""
+"""What identifies a handler in both processes: its logger, its class, and its file if any."""
 
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
@@ -28,12 +29,12 @@ _callers: frozenset[Known] = frozenset()
 
 
 class Levels(NamedTuple):
-    """What decides which records a process lets pass, and who takes them there."""
+    """What decides which records pass in a process, and the handlers that it has."""
 
     disabled: int
-    """Everything up to this level is, by ``logging.disable``."""
+    """The level of ``logging.disable``."""
     own: tuple[tuple[str, int], ...]
-    """Of the loggers that have a level of their own."""
+    """Names and levels of the loggers that have a level of their own."""
     handlers: frozenset[Known]
 
 
@@ -43,19 +44,19 @@ class Record(NamedTuple):
     attributes: dict[str, Any]
 
     def plain(self) -> Record:
-        """Return it with short texts for what the user added to it and cannot be pickled."""
+        """Return the record with short texts in the place of attributes that cannot be pickled."""
         added = self.attributes.keys() - _STANDARD
         return Record(self.attributes | {name: _plain(self.attributes[name]) for name in added})
 
     def repeat(self) -> None:
-        """Have the caller's logger of the same name handle it."""
+        """Handle the record with the caller's logger of the same name."""
         record = logging.makeLogRecord(self.attributes)
         record.levelname = logging.getLevelName(record.levelno)  # the caller may have named it
         logging.getLogger(record.name).handle(record)
 
 
 def levels() -> Levels:
-    """Return what this process lets pass."""
+    """Return the levels and handlers of this process."""
     root = logging.root
     nobody = logging.PlaceHolder
     loggers: list[Any] = [root, *root.manager.loggerDict.values()]
@@ -68,7 +69,7 @@ def levels() -> Levels:
 
 
 def enter(caller: Levels) -> Callable[[], None]:
-    """Let pass here what the caller does; return what ends that."""
+    """Set the caller's levels here; return a function that ends that."""
     global _callers
     logging.Logger.callHandlers = _call  # type: ignore[assignment, method-assign]
     _callers = caller.handlers
@@ -79,7 +80,7 @@ def enter(caller: Levels) -> Callable[[], None]:
         logger.level = level
     anew = changed or disabled != caller.disabled
     if anew:
-        logging.disable(caller.disabled)  # which has all loggers look at their levels again
+        logging.disable(caller.disabled)  # it also clears what loggers have cached of levels
 
     def leave() -> None:
         for logger, level, _ in changed:
@@ -104,21 +105,21 @@ def _known(logger: logging.Logger, handler: logging.Handler) -> Known:
 
 
 def _call(logger: logging.Logger, record: logging.LogRecord) -> None:
-    """Hand a record to the caller, and to the handlers that the caller does not have."""
-    here = told.listener()
-    if here is None:
+    """Send a record to the caller, and give it to the handlers that the caller does not have."""
+    current = notices.current()
+    if current is None:
         _call_handlers(logger, record)
         return
     try:
-        here.append(_record(record))
+        current.append(_record(record))
     except Exception:  # the arguments do not fit the message
         logging.Handler().handleError(record)
-    at: logging.Logger | None = logger
-    while at is not None:
-        for handler in at.handlers:
-            if record.levelno >= handler.level and _known(at, handler) not in _callers:
+    owner: logging.Logger | None = logger
+    while owner is not None:
+        for handler in owner.handlers:
+            if record.levelno >= handler.level and _known(owner, handler) not in _callers:
                 handler.handle(record)
-        at = at.parent if at.propagate else None
+        owner = owner.parent if owner.propagate else None
 
 
 def _record(record: logging.LogRecord) -> Record:

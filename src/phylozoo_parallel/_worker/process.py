@@ -24,7 +24,7 @@ from phylozoo_parallel._shipping import board, exceptions, pickles
 from phylozoo_parallel._shipping.board import Ticket
 from phylozoo_parallel._shipping.memory import Name
 from phylozoo_parallel._shipping.pickles import Packed
-from phylozoo_parallel._worker import settings, told
+from phylozoo_parallel._worker import notices, settings
 from phylozoo_parallel._worker.known import Head, known, unpickled, wanted
 from phylozoo_parallel._worker.run import (
     UNSEEN,
@@ -42,26 +42,27 @@ from phylozoo_parallel._worker.settings import Settings
 from phylozoo_parallel.errors import line
 
 _NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
-"""What pickle says of a module that is not the caller's."""
+"""Matches pickle's error for a module that has another content than the caller's."""
 
 ready: float | None = None
-"""When this worker process was up, where that is known."""
+"""When this worker process was up, if that is known."""
 
 loaded: float | None = None
-"""When it had loaded what it was told to load at its start."""
+"""When it had imported the modules of its initializer."""
 
 Sent = tuple[int, tuple[Any, ...], Name | None, int | None]
 """
-Of a chunk: the index of its first item, its pace, the name of the segment for large results, and
-the cell of the caller's board for notes of how far it is.
+What is sent with a chunk besides its items: the index of its first item, its pace, the name of the
+segment for large results, and its cell on the caller's board.
 """
 
 
 def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> Outcome:
     """
-    Run packed items with a packed function and `star`, and pack what comes of it.
+    Run a packed chunk with a packed function (and `star`), and return the packed outcome.
 
-    Those two are arguments of their own, for joblib to send large ones to Dask's workers once.
+    The function and the items are arguments of their own, so that joblib's backend for Dask sends
+    large ones to a worker once.
     """
     key, ticket, caller, packed = head
     first, pace, reply, cell = sent
@@ -89,23 +90,23 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         still = partial(wanted, key, its.ticket)
         task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
         unpacked, cpu = perf_counter(), cpu_seconds(task.pace)
-        with told.listening(caller is not None) as heard:
+        with notices.collecting(caller is not None) as noticed:
             ran, longest = settings.as_caller(callers, run, task)
         done, cpu = perf_counter(), cpu_seconds(task.pace, cpu)
-        note(max(len(task.results), 1), 0)  # none done, none running: that is before the first
+        note(max(len(task.results), 1), 0)  # 0 and 0 would mean: before the first item
         outcome = _packed(task, begin, ran, task.failures, reply)
         times = None
         if task.pace.timed:
             at = begin, knew, unpacked, done, perf_counter()
             times = Times(_me(caller is None), ready, loaded, *at, *cpu, longest)
-        return (*outcome[:4], told.pack(heard), times)
+        return (*outcome[:4], notices.pack(noticed), times)
     finally:
         settings.limits.leave()
         here.kind = None
 
 
 def _me(elsewhere: bool) -> str:
-    """Return what tells this worker from others: its process, and where there are more of them."""
+    """Return a name for this worker: its process, its thread if not the main one, its machine."""
     machine = f"{platform.node()} " if elsewhere else ""
     thread = threading.current_thread()
     which = "" if thread is threading.main_thread() else f" {thread.name}"
@@ -113,7 +114,7 @@ def _me(elsewhere: bool) -> str:
 
 
 def _missing(wrong: BaseException) -> str:
-    """Describe why unpickling failed; where a module is missing, say how to ship it."""
+    """Return why unpickling failed; if a module is missing, say how to ship it."""
     found = _NO_ATTRIBUTE.search(str(wrong)) if isinstance(wrong, AttributeError) else None
     name = found["module"] if found else getattr(wrong, "name", None)
     if not (found or isinstance(wrong, ModuleNotFoundError)) or name in (None, "__main__"):
@@ -172,7 +173,7 @@ def _packed(
 
 
 def _unpicklable(task: Task) -> list[Failure]:
-    """Take the results that cannot be pickled out of the others, and return what to say of them."""
+    """Replace the results that cannot be pickled by None, and return their failures."""
     found = []
     for position, result in enumerate(task.results):
         try:
@@ -192,6 +193,6 @@ def _nothing(begin: float, index: int, error: Exception, shown: BaseException) -
 
 
 def _carried(failure: Failure) -> Failure:
-    """Pack the exception of a failure; None stands for one that cannot be pickled."""
+    """Pack the exception of a failure; None if it cannot be pickled."""
     packed, lost = exceptions.carried(failure.error, lambda value: _pack(value, None))
     return failure._replace(error=packed, where=failure.where + lost)

@@ -1,8 +1,8 @@
 """
-What runs in a worker, thread or process: the items of a chunk, one after the other.
+Runs the items of a chunk, one after the other, in a worker thread or process.
 
-Nothing is raised from here: an exception that leaves a worker makes joblib kill its pool,
-and with it everybody's results. What went wrong travels in the outcome instead.
+It never raises an exception: joblib would end its pool, and with it the results of all maps. Errors
+are part of the outcome instead.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from phylozoo_parallel._worker.in_line import seconds_in_line
 from phylozoo_parallel.errors import line, short
 
 STRIDE = 255
-"""Most items that run between two looks at the clock, where no item has a time limit; a note of
-the board can tell no more."""
+"""
+Most items that run before the clock is read again, if items have no time limit. A note on the board
+cannot hold a larger number.
+"""
 
 QUICK = 0.001
-"""Seconds; items of a stride slower than this are looked at one by one."""
+"""Seconds; if the items between two readings of the clock take longer, it is read after each."""
 
 TRIVIAL = 2.5e-7
-"""Seconds; items quicker than this run without a step of Python's between two of them."""
+"""Seconds; items quicker than this are run by C code, without Python code between them."""
 
 
 class Failure(NamedTuple):
-    """Why a chunk ended before its last item."""
+    """Why an item, or a whole chunk, failed."""
 
     item: int
-    """Index of the item that failed; -1 when only the chunk as a whole did."""
+    """Index of the item that failed; -1 if it is not known which item of the chunk."""
     error: Any
-    """The exception, on its way packed; None when it does not pickle."""
+    """The exception, packed while it is sent; None if it cannot be pickled."""
     line: str
     """The exception's own line of its traceback."""
     where: str
@@ -46,13 +48,13 @@ class Failure(NamedTuple):
 
 
 class Times(NamedTuple):
-    """When a chunk was where in its worker, by the worker's `perf_counter`."""
+    """When a chunk was where in its worker, by the worker's ``perf_counter``."""
 
     worker: str
     ready: float | None
-    """When the worker process was up; None where nobody knows."""
+    """When the worker process was up; None if that is not known."""
     loaded: float | None
-    """When it had loaded what it was told to load before its first chunk."""
+    """When it had imported the modules of its initializer."""
     began: float
     known: float
     """When it had the function."""
@@ -60,44 +62,44 @@ class Times(NamedTuple):
     ran: float
     ended: float
     cpu: float
-    """Seconds on a core, of the thread that ran the items."""
+    """CPU seconds of the thread that ran the items."""
     cpu_all: float
-    """The same, of all threads of its process."""
+    """CPU seconds of all threads of its process."""
     longest: tuple[float, int, int]
-    """Of the longest item: seconds, index; and how many quick items after it are in these."""
+    """The longest item: its seconds, its index, and the number of items measured together."""
     in_line: float = 0.0
-    """Seconds in which this thread was ready, and other programs had the cores."""
+    """Seconds in which this thread was ready to run, but other programs had the cores."""
 
 
 class Took(NamedTuple):
-    """What a chunk took in its worker; a plain tuple on its way, for the pickler's sake."""
+    """The times of a chunk in its worker; sent as a plain tuple, which is faster to pickle."""
 
     seconds: float
-    """From unpickling the chunk to pickling its results."""
+    """Seconds from unpickling the chunk to pickling its results."""
     ran: float = 0.0
-    """Of these, the seconds of the items alone."""
+    """Seconds of these for the items alone."""
     steps: int = 1
     """How often the clock was read between items."""
     squares: float = 0.0
-    """Of the seconds between, each divided by the items in it: the sum, for the spread."""
+    """For the spread: the sum over these steps of seconds squared, divided by the step's items."""
 
 
 Outcome = tuple[Any, int, tuple[float, ...], Sequence[Failure], bytes | None, Times | None]
 """
-What came of a chunk, plain for the pickler's sake: the results of its first items in order (a
-list, packed in a process), how many they are, what they took (:class:`Took`), what failed, what
-it told besides (:mod:`.told`), and when it was where, for a profile. The last failure has no result
-where the chunk ended with it; otherwise None stands for the result of a failed item.
+The outcome of a chunk, a plain tuple, which is faster to pickle: the results of its first items in
+order (a list, packed in a process), their number, their times (:class:`Took`), the failures, the
+notices (:mod:`.notices`), and for a profile the :class:`Times`. None stands for the result of a
+failed item. If the chunk ended with a failure, that is the last one, and has no result.
 """
 
 
 class Pace(NamedTuple):
-    """How a chunk runs."""
+    """How a worker runs a chunk."""
 
     budget: float | None
-    """Seconds after which a worker leaves the rest of a chunk to others, None for no limit."""
+    """Seconds after which a worker returns the rest of a chunk; None for no limit."""
     stride: int
-    """Most items that run between two looks at the clock."""
+    """Most items that run before the clock is read again."""
     keep_going: bool
     """Whether the items after a failed one run."""
     timed: bool = False
@@ -113,11 +115,11 @@ here = _Here()
 
 
 UNSEEN = object()
-"""An item that was not unpickled."""
+"""Stands for an item that was not unpickled."""
 
 
 class Task(NamedTuple):
-    """A chunk to run, where its items are objects."""
+    """A chunk that is ready to run: its items are objects."""
 
     func: Callable[..., Any]
     star: bool
@@ -127,13 +129,13 @@ class Task(NamedTuple):
     """Index of the first item."""
     pace: Pace
     results: list[Any]
-    """Empty; results are put here as they come."""
+    """A list for the results, empty at first."""
     failures: list[Failure]
-    """Empty; what failed is put here, before the None that stands for its result."""
+    """A list for the failures; each is added before the None that stands for its result."""
     wanted: Callable[[], bool]
-    """Whether the map still is."""
+    """Returns whether the map is still wanted."""
     note: Callable[[int, int], None]
-    """Takes how many items have run, and how many run next."""
+    """Called with the number of items that have run, and of those that run next."""
 
 
 def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
@@ -157,7 +159,7 @@ def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
 
 
 def cpu_seconds(pace: Pace, since: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
-    """Return the seconds that this thread and its process used since then, where it is wanted."""
+    """Return the CPU seconds of this thread and its process since then, if times are taken."""
     if not pace.timed:
         return since
     return thread_time() - since[0], process_time() - since[1]
@@ -185,7 +187,7 @@ def run(task: Task) -> tuple[tuple[float, int, float], tuple[float, int, int]]:
         try:
             if took < stride * TRIVIAL:
                 results.extend(islice(calls, stride))
-                if len(results) < done:  # here a StopIteration ends the items without a trace
+                if len(results) < done:  # func raised StopIteration, which ends islice silently
                     raise StopIteration("raised by func; to see where, call it with this item")
             else:
                 while len(results) < done:
@@ -196,7 +198,7 @@ def run(task: Task) -> tuple[tuple[float, int, float], tuple[float, int, int]]:
                 break
             append(None)
             done = len(results)
-        # Quick items do not pay for a look at the clock each.
+        # With quick items, the clock is read only after several of them.
         before, now = now, perf_counter()
         took = now - before
         steps, squares = steps + 1, squares + took * took / (done - start)
@@ -211,10 +213,10 @@ def run(task: Task) -> tuple[tuple[float, int, float], tuple[float, int, int]]:
 
 
 def describe(error: BaseException, index: int, item: Any, shown: Any = None) -> Failure:
-    """Describe an `error` to raise, and the one whose traceback is to be `shown` with it."""
+    """Return a failure with an `error` to raise; the traceback of `shown` is shown with it."""
     shown = error if shown is None else shown
     trace = shown.__traceback__
-    trace = trace and (trace.tb_next or trace)  # without this module's own frame
+    trace = trace and (trace.tb_next or trace)  # without the frame of this module
     where = f"in worker thread {threading.current_thread().name}"
     if here.kind == "process":
         where = f"in worker process {os.getpid()}"

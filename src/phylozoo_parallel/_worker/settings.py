@@ -6,9 +6,9 @@ The caller's settings, for the time that a worker runs its chunk.
     caller   taken() ──► Settings ──► with each chunk ──► worker   limits: for all of the chunk
                                                                    as_caller(): while items run
 
-They are put back after each chunk: the workers are the user's own Parallel's too, whose tasks
-must not meet them. Where several threads of a process run chunks, the first of them sets what
-belongs to the process and the last puts it back.
+They are put back after each chunk, because the user's own ``Parallel`` uses the same workers, and
+its tasks must not be affected. If several threads of a process run chunks, the first of them sets
+what belongs to the process, and the last puts it back.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from typing import Any, NamedTuple
 from phylozoo_parallel._worker import logs, warned
 
 Undo = Callable[[], Any]
-"""Puts back what was before."""
+"""Restores what was before."""
 
 
 class Numbers(NamedTuple):
-    """How a thread computes; None for what is not loaded."""
+    """How a thread computes; None for a module that is not loaded."""
 
     decimal: tuple[Any, ...] | None
-    """Of its context: the arguments of another one, and the names of the signals that raise."""
+    """Arguments that make a context of ``decimal``, and the names of the signals that raise."""
     numpy: tuple[str, ...] | None
-    """Of ``numpy.errstate``: the values of `_ERRORS`."""
+    """The values of ``numpy.errstate`` for `_ERRORS`."""
 
 
 _ERRORS = "divide", "over", "under", "invalid"
@@ -42,11 +42,11 @@ _SIGNALS = "InvalidOperation", "DivisionByZero", "Overflow"
 _USUAL = Numbers(
     (28, "ROUND_HALF_EVEN", -999999, 999999, 1, 0, *_SIGNALS), ("warn", "warn", "ignore", "warn")
 )
-"""Where this is wanted nothing has to be loaded for it."""
+"""The defaults of both modules: for these values a worker need not import them."""
 
 
 class Settings(NamedTuple):
-    """What a caller has set that means the same in another process."""
+    """The settings of a caller that mean the same in another process."""
 
     recursion: int
     digits: int | None
@@ -65,8 +65,8 @@ def taken() -> Settings:
     method: str | None = multiprocessing.get_start_method(allow_none=True)
     if _is_lokys(method):
         method = None
-    told = numbers(), warned.filters(), logs.levels()
-    return Settings(sys.getrecursionlimit(), _digits(), method, *told)
+    rest = numbers(), warned.filters(), logs.levels()
+    return Settings(sys.getrecursionlimit(), _digits(), method, *rest)
 
 
 def numbers() -> Numbers:
@@ -79,7 +79,7 @@ def numbers() -> Numbers:
 
 
 def numpy_errors() -> tuple[str, ...] | None:
-    """Return what NumPy does here at errors; what only this process can call, warns in others."""
+    """Return NumPy's errstate; a callback of this process becomes "warn" in other processes."""
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return None
@@ -87,13 +87,13 @@ def numpy_errors() -> tuple[str, ...] | None:
 
 
 def outside_context() -> tuple[str, ...] | None:
-    """Return what NumPy does here at errors, where that is not in a thread's context."""
+    """Return NumPy's errstate, if it is not a part of a thread's context (before NumPy 2)."""
     numpy = sys.modules.get("numpy")
     return numpy_errors() if numpy is not None and numpy.__version__ < "2" else None
 
 
 def own_numbers(errors: tuple[str, ...] | None) -> None:
-    """Have a worker thread, in its copy of the caller's context, compute as the caller does."""
+    """Make a worker thread, in its copy of the caller's context, compute as the caller does."""
     decimal = sys.modules.get("decimal")
     if decimal is not None:
         decimal.setcontext(decimal.getcontext().copy())  # what an item sets there is its own
@@ -102,7 +102,7 @@ def own_numbers(errors: tuple[str, ...] | None) -> None:
 
 
 class _Shared:
-    """Settings of the process, which several threads may want at the same time."""
+    """Settings of the whole process, which several threads may need at the same time."""
 
     def __init__(self, put: Callable[[Settings], Undo]) -> None:
         self._put = put
@@ -111,14 +111,14 @@ class _Shared:
         self._undo: Undo = int
 
     def enter(self, callers: Settings) -> None:
-        """Put them in place, if this thread is the first."""
+        """Set them, if this thread is the first."""
         with self._lock:
             if not self._inside:
                 self._undo = self._put(callers)
             self._inside += 1
 
     def leave(self) -> None:
-        """Put back what was before, if this thread is the last."""
+        """Restore what was before, if this thread is the last."""
         with self._lock:
             self._inside -= 1
             if not self._inside:
@@ -127,9 +127,9 @@ class _Shared:
 
 @_Shared
 def limits(callers: Settings) -> Undo:
-    """Go as deep here as the caller may: also to pickle, and to unpickle, a deep tree."""
+    """Set the caller's recursion limit and digits, for pickling deep objects, too."""
     before = sys.getrecursionlimit(), _digits()
-    # The stack of another thread may be too small for it.
+    # Another thread may have a stack that is too small.
     deep = threading.current_thread() is threading.main_thread()
     _limit(callers.recursion if deep else before[0], callers.digits)
     return partial(_limit, *before)
@@ -137,7 +137,7 @@ def limits(callers: Settings) -> Undo:
 
 def _limit(recursion: int, digits: int | None) -> None:
     if recursion != sys.getrecursionlimit():
-        with suppress(RecursionError):  # it is less than the worker itself needs
+        with suppress(RecursionError):  # it is lower than the worker's present depth
             sys.setrecursionlimit(recursion)
     if digits != _digits() and digits is not None:
         sys.set_int_max_str_digits(digits)
@@ -148,7 +148,7 @@ def _digits() -> int | None:
 
 
 def as_caller(callers: Settings, call: Callable[..., Any], *args: Any) -> Any:
-    """Call what runs items, and have them meet what they would meet in the caller."""
+    """Call a function that runs items, with the caller's settings."""
     _process.enter(callers)
     try:
         with _decimal(callers.numbers), _numpy(callers.numbers):
@@ -175,7 +175,7 @@ def _process(callers: Settings) -> Undo:
 
 
 def _is_lokys(method: str | None) -> bool:
-    """Tell whether it is the one that loky sets in its workers, where nobody else can use it."""
+    """Return whether it is the start method that loky sets in its workers, for itself only."""
     return method is not None and method.startswith("loky")
 
 
@@ -198,7 +198,7 @@ def _decimal_context(wanted: tuple[Any, ...]) -> Any:
 
 def _numpy(callers: Numbers) -> AbstractContextManager[Any]:
     if callers.numpy and ("numpy" in sys.modules or callers.numpy != _USUAL.numpy):
-        with suppress(ImportError):  # a machine without it
+        with suppress(ImportError):  # this machine may not have NumPy
             import numpy
 
             errors: dict[str, Any] = dict(zip(_ERRORS, callers.numpy, strict=True))

@@ -1,9 +1,9 @@
 """
 Warnings of a worker, for the caller.
 
-The caller's filters decide in the worker: "ignore" is silent and "error" raises where it happens.
-What they let pass happens once more in the caller, where it is shown once for each place, as its
-filters say, whoever listens: a notebook, pytest, ``logging.captureWarnings``.
+The caller's filters count in the worker: "ignore" is silent, and "error" raises there. Warnings
+that pass are issued again in the caller. So each is shown once for each place, as the filters say,
+and a notebook, pytest or ``logging.captureWarnings`` sees it.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from phylozoo_parallel._worker import told
+from phylozoo_parallel._worker import notices
 
 Filter = tuple[Any, ...]
-"""One of ``warnings.filters``, its category as a name where that is not built in."""
+"""One of ``warnings.filters``, with the name of its category if that is not built in."""
 
 _registries: dict[str, dict[Any, Any]] = {}
-"""Which warnings of a file were shown, where its module is not loaded in the caller."""
+"""Which warnings of a file were shown, for files whose module is not loaded in the caller."""
 
 
 class Warned(NamedTuple):
-    """A warning, and where it was."""
+    """A warning, and the place where it was issued."""
 
     pickled: bytes | None
     text: str
     base: type[Warning]
-    """Built in, for a category that cannot be pickled."""
+    """The built-in category to use if the warning cannot be pickled."""
     filename: str
     lineno: int
     module: str | None
 
     def plain(self) -> Warned:
-        """Return it as it is: nothing in it fails to pickle."""
+        """Return the warning as it is: it can always be pickled."""
         return self
 
     def repeat(self) -> None:
-        """Warn the caller."""
+        """Issue the warning in the caller."""
         message: Warning = self.base(self.text)
         with suppress(Exception):
             message = pickle.loads(self.pickled or b"")
@@ -55,7 +55,7 @@ class Warned(NamedTuple):
 
 
 class _Named(type):
-    """The class of categories that are known by name: nothing is imported for a filter."""
+    """The metaclass of categories that stand for a name, so that filters need no import."""
 
     name = ""
 
@@ -64,31 +64,31 @@ class _Named(type):
 
 
 def filters() -> tuple[Filter, ...]:
-    """Return this process's filters, in a form that pickles."""
+    """Return this process's filters, in a form that can be pickled."""
     return _travelling(tuple(_filters()))
 
 
 def enter(callers: tuple[Filter, ...]) -> Callable[[], None]:
-    """Warn here as the caller would; return what ends that."""
+    """Use the caller's filters here; return a function that ends that."""
     global _shown
     if warnings.showwarning is not _show:
         _shown, warnings.showwarning = warnings.showwarning, _show  # type: ignore[assignment]
     here = warnings.catch_warnings()
-    here.__enter__()  # it has all modules look at the filters again
+    here.__enter__()  # it also makes all modules look at the filters again
     _filters()[:] = _arrived(callers)
     return lambda: here.__exit__(None, None, None)
 
 
 _shown = warnings.showwarning
-"""What shows the warnings of others than chunks."""
+"""The function that shows warnings which belong to no chunk."""
 
 
 def _show(message: Any, category: Any, filename: str, lineno: int, *file: Any) -> None:
-    listener = told.listener()
-    if listener is None:
+    current = notices.current()
+    if current is None:
         _shown(message, category, filename, lineno, *file)
     else:
-        listener.append(_warned(message, category, filename, lineno))
+        current.append(_warned(message, category, filename, lineno))
 
 
 def _warned(message: Any, category: type[Warning], filename: str, lineno: int) -> Warned:
@@ -108,18 +108,18 @@ def _dumps(message: Any) -> bytes:
 
 
 def _module(filename: str, lineno: int) -> str | None:
-    """Name the module of a place that is being run."""
-    at: Any = sys._getframe()
-    while at is not None:
-        if at.f_lineno == lineno and at.f_code.co_filename == filename:
-            name: str | None = at.f_globals.get("__name__")
+    """Return the name of the module whose code is running at a place."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_lineno == lineno and frame.f_code.co_filename == filename:
+            name: str | None = frame.f_globals.get("__name__")
             return name
-        at = at.f_back
+        frame = frame.f_back
     return None
 
 
 def _filters() -> list[Any]:
-    """Return the list that counts here: from CPython 3.14 on a context may have its own."""
+    """Return the list of filters that is used; from CPython 3.14 on a context may have its own."""
     here: Any = warnings
     found: list[Any] = here._get_filters() if hasattr(here, "_get_filters") else here.filters
     return found

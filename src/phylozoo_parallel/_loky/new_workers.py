@@ -24,12 +24,12 @@ from phylozoo_parallel._loky.start import SAFE_PATH, terminate
 PATIENCE = 20.0
 """Seconds that a trial may take."""
 
-_BIRTH = (
+_PROGRAM = (
     ["-c", f"import {contract.LOKY}.backend.popen_loky_win32"]
     if sys.platform == "win32"
     else ["-m", f"{contract.LOKY}.backend.popen_loky_posix", "--help"]
 )
-"""What a worker starts with, as arguments of Python."""
+"""The arguments of Python with which a worker starts, as far as a trial needs them."""
 
 
 def equip(executor: Any, begin: Callable[..., None], *args: Any) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ def start(executor: Any, task: Callable[[], Any]) -> None:
 
 def trial(executor: Any) -> str:
     """Return why no worker can start: its last error message and the file; empty if it can."""
-    command = [sys.executable, *_BIRTH]
+    command = [sys.executable, *_PROGRAM]
     environment = os.environ | (getattr(executor, "_env", None) or {})
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
