@@ -115,7 +115,7 @@ def test_the_page_runs_from_top_to_bottom(name, run_script, tmp_path, monkeypatc
     write_alignment(tmp_path / "hiv.fasta")
     (page,) = (page for page in PAGES if page.name == name)
     script = page_script(tmp_path, CHECKS[name], page).read_text("utf-8")
-    done = run_script(f"{script}\nprint('to the end')")
+    done = run_script(f"{script}\nprint('to the end')", timeout=180)
     assert done.stdout.endswith("to the end\n")
     # What recovers says so in the log, which Python prints where nobody has set it up.
     assert name == "errors.md" or done.stderr == ""
