@@ -305,9 +305,9 @@ def gained(parallel: ParallelConfig, alone: float, seconds: float) -> str:
     workers = parallel.get_executor().n_jobs
     kind = "thread" if parallel.backend == ParallelBackend.THREADING else "process"
     ending = "" if workers == 1 else "s" if kind == "thread" else "es"
+    gain = f"{alone / seconds:.1f}" if alone > 0.1 * seconds else "less than 0.1"
     told = (
-        f"{workers} worker {kind}{ending}: {seconds:.1f} s with their start, "
-        f"{alone / seconds:.2g} times as fast"
+        f"{workers} worker {kind}{ending}: {seconds:.1f} s with their start, {gain} times as fast"
     )
     return (
         told if alone > seconds else f"{told}: too little work for workers, or the cores are busy"

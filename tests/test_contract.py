@@ -202,8 +202,9 @@ class TestPlainCalls:
             assert sum(one.shares.values()) == pytest.approx(1)
             for lane in one.lanes:
                 states = [it.state for it in lane.stretches]
-                began = [it.row is not None for it in lane.stretches].index(True)
-                assert states[began - 1] == OTHER
+                rows = [it.row is not None for it in lane.stretches]
+                if True in rows:  # on a busy machine, one worker may do it all
+                    assert states[rows.index(True) - 1] == OTHER
         assert run.maps[1].computing >= 10 * 0.02
         assert len(run.maps[1].lanes) == 2
 

@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).parents[1] / "examples" / "bootstrap_splits.py"
 ESTIMATE = r"one process: about \d+\.\d s for \d+ replicates, estimated from \d+ of them\n"
 GAINED = (
     r"(one process: \d+\.\d s|\d+ worker (process(es)?|threads?): \d+\.\d s with their start, "
-    r"\d+\.\d times as fast(: too little work for workers, or the cores are busy)?)\n"
+    r"(\d+|less than 0)\.\d times as fast(: too little work for workers, or the cores are busy)?)\n"
 )
 
 

@@ -115,7 +115,7 @@ def test_the_page_runs_from_top_to_bottom(name, run_script, tmp_path, monkeypatc
     write_alignment(tmp_path / "hiv.fasta")
     (page,) = (page for page in PAGES if page.name == name)
     script = page_script(tmp_path, CHECKS[name], page).read_text("utf-8")
-    done = run_script(f"{script}\nprint('to the end')")
+    done = run_script(f"{script}\nprint('to the end')", timeout=180)
     assert done.stdout.endswith("to the end\n")
     # What recovers says so in the log, which Python prints where nobody has set it up.
     assert name == "errors.md" or done.stderr == ""
@@ -158,6 +158,15 @@ def test_the_reference_has_every_public_name():
     text = (ROOT / "docs" / "reference.md").read_text("utf-8")
     found = re.findall(r"auto(?:class|function|exception):: (\w+)", text)
     assert sorted(found) == sorted(phylozoo_parallel.__all__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_are_named_where_a_reader_sees_it(page):
+    """What stands behind the backticks is not shown."""
+    text = page.read_text("utf-8")
+    for found in BLOCK.finditer(text):
+        before = text[: found.start()].split("```\n")[-1]
+        assert not found[1] or f"`{found[1]}`" in before, found[1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -7,8 +7,6 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from phylozoo_parallel.errors import line
-
 _able: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 """By client, the addresses of workers that can read the tasks of joblib."""
 
@@ -29,12 +27,12 @@ def ask_workers(client: Any) -> None:
     new = client.ncores().keys() - able
     if not new:
         return
-    told = client.run(exec, "import joblib._dask", workers=list(new), on_error="return")
-    for address, error in told.items():
+    answers = client.run(exec, "import joblib._dask", workers=list(new), on_error="return")
+    for address, error in answers.items():
         if isinstance(error, ImportError):
             raise ImportError(
-                f"the Dask worker at {address} cannot run what joblib sends ({line(error)});"
-                " install the same joblib there"
+                f"the Dask worker at {address} cannot run what joblib sends"
+                f" ({type(error).__name__}: {error}); install the same joblib there"
             )
         if error is None:
             able.add(address)

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 from joblib import Parallel
-from joblib.parallel import ParallelBackendBase
 
 from phylozoo_parallel._loky import context, contract, dask, one_call
 from phylozoo_parallel._loky.start import fill_streams
@@ -76,7 +75,8 @@ class Opened:
             self._look_at_executor()
         # Before joblib 1.6, some backends have only `apply_async`, and a `submit` that warns.
         own = getattr(type(backend), "submit", None)
-        warns = own is getattr(ParallelBackendBase, "submit", None)
+        base = getattr(contract.parallel, "ParallelBackendBase", None)
+        warns = own is getattr(base, "submit", None)
         self._name = "apply_async" if warns else "submit"
         # Ray's backend is a subclass of joblib's for multiprocessing.
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend

@@ -160,7 +160,9 @@ def caller_bound(one: Figures) -> Found:
 
 @_rule
 def starting(one: Figures) -> Found:
-    """Find workers that took long to start."""
+    """Find workers that took long to start, and not because others had died."""
+    if one.losses:
+        return None
     times = [run.ready - one.record.begin for run in one.runs if run.ready is not None]
     took = max(times, default=0.0)
     took = took if took > 0 else one.shares[STARTING] * one.wall
@@ -271,7 +273,9 @@ def many_threads(one: Figures) -> Found:
 @_rule
 def died(one: Figures) -> Found:
     """Find workers that died."""
-    return one.shares[AGAIN], (
+    if not one.losses:
+        return None
+    return one.shares[AGAIN] + one.shares[STARTING], (
         f"{count(one.losses, 'chunk')} ran again because worker processes died: the log says of "
         "what; often the memory is short, and fewer workers help"
     )

@@ -20,6 +20,8 @@ from typing import Any
 
 from cloudpickle import list_registry_pickle_by_value
 
+from phylozoo_parallel._shipping import pickles
+
 Reduced = tuple[Any, ...]
 """What ``__reduce__`` returns."""
 
@@ -151,6 +153,7 @@ def one_bare(key: str, make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 def _remember(obj: Any, key: str | Reduced) -> None:
+    pickles.copied = True
     _bare.pop(id(obj), None)
     _bare[id(obj)] = obj, key  # the one used last is at the end
     _bare_known[str(key)] = obj
@@ -158,11 +161,6 @@ def _remember(obj: Any, key: str | Reduced) -> None:
         _, old = _bare.pop(next(iter(_bare)))
         del _bare_known[str(old)]
         _arrived.discard(str(old))
-
-
-def any_bare() -> bool:
-    """Return whether this process has met any object of :func:`bare`."""
-    return bool(_bare)
 
 
 def made_here(obj: Any) -> bool:

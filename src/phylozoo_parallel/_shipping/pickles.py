@@ -28,6 +28,9 @@ LARGE = 1 << 20
 Packed = Any
 """``bytes``; ``list`` of the pickle and its buffers; or ``tuple`` of segment name and sizes."""
 
+copied: bool = False
+"""Whether this process has objects that must stay one object, and that plain pickle would copy."""
+
 
 def parts(value: Any, dumps: Callable[..., bytes]) -> list[Any]:
     """

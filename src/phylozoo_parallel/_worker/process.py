@@ -12,7 +12,6 @@ import os
 import pickle
 import platform
 import re
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -131,8 +130,7 @@ def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None
 
 
 def _parts(value: Any) -> list[Any]:
-    met = sys.modules.get("phylozoo_parallel._shipping.identity")
-    if met is None or not met.any_bare():  # no sentinel of the user's, which pickle would copy
+    if not pickles.copied:
         with suppress(Exception):
             return pickles.parts(value, pickle.dumps)
     # What only our own pickler can do: lambdas, classes of __main__.
