@@ -113,8 +113,9 @@ class ProcessEngine(StreamingEngine):
                 loss = _lost(executor)
                 pool.open(start.size(executor))
                 raise loss from None
-            except OSError:  # a worker cannot be replaced, and nobody hears of the task
-                if not start.pids(executor):
+            except OSError as error:  # a worker cannot be replaced, and nobody hears of the task
+                # Without a number it is none of the system's: a signal's handler has raised it.
+                if error.errno is None or not start.pids(executor):
                     raise
                 executor.loss = WorkersLost({}, {})
                 failure.let_break(executor)
