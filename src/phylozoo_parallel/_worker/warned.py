@@ -71,11 +71,10 @@ def filters() -> tuple[Filter, ...]:
 def enter(callers: tuple[Filter, ...]) -> Callable[[], None]:
     """Use the caller's filters here; return a function that ends that."""
     global _shown
-    if warnings.showwarning is not _show:
-        _shown, warnings.showwarning = warnings.showwarning, _show  # type: ignore[assignment]
     here = warnings.catch_warnings()
     here.__enter__()  # it also makes all modules look at the filters again
     _filters()[:] = _arrived(callers)
+    _shown, warnings.showwarning = warnings.showwarning, _show  # type: ignore[assignment]
     return lambda: here.__exit__(None, None, None)
 
 
