@@ -293,3 +293,10 @@ def test_chunks_are_longer_where_the_way_to_workers_is():
     for _ in range(200):  # it was the start of a worker
         far.add(400, even(400, 1e-3), 0, away=0.5)
     assert chunk_size(far, None, 2) == pytest.approx(SECONDS / 1e-3, rel=0.1)
+
+
+@pytest.mark.parametrize("workers", [2, 3, 16])
+def test_a_first_item_without_work_leaves_something_for_every_worker(workers):
+    """As in a map whose first item is empty, and each other takes minutes."""
+    assert chunk_size(measured(1e-7, items=1), 2 * workers, workers) <= 2
+    assert chunk_size(measured(1e-7, items=1), workers, workers) == 1

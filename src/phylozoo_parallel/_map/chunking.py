@@ -260,8 +260,9 @@ def _share(measured: Measured, load: float, workers: int, target: float) -> floa
         # longer chunks. Shorter chunks are more, and each has its cost. This length costs least.
         best = min(best, math.sqrt(load * seconds * chunk / items))
     seconds = sure / math.ceil(max(sure / max(best, least), 1))
-    # Whatever an earlier map has measured, there is something for every worker.
-    return max(seconds, least if measured.chunks else min(least, load))
+    # There is something for every worker, whatever an earlier map has measured, and the first items
+    # of this one: others may take much longer.
+    return max(seconds, least if measured.chunks > workers else min(least, load))
 
 
 def recall(func: Callable[..., Any], way: Hashable) -> tuple[Hashable, Measured]:
