@@ -53,7 +53,8 @@ fi
 if [ ! -f wheels/done ]; then # there is no pip on that Python
     pip download --only-binary :all: --platform win_amd64 --python-version 3.13 --no-deps \
         -d wheels joblib loky cloudpickle numpy psutil pytest iniconfig packaging pluggy colorama \
-        pygments hypothesis sortedcontainers tqdm threadpoolctl pytest-timeout ||
+        pygments hypothesis sortedcontainers tqdm threadpoolctl pytest-timeout \
+        pytest-rerunfailures ||
         skip "packages for Windows cannot be downloaded here"
     for wheel in wheels/*.whl; do unzip -q -o "$wheel" -d $site; done
     pip install pexpect
@@ -91,7 +92,7 @@ if [ $# = 0 ]; then
         "$fault SIGSEGV-multiprocessing]" "$fault 100 MB half sent-multiprocessing]"
 fi
 status=0
-"$wine" -m pytest -p no:cacheprovider --timeout 200 "$@" </dev/null 2>&1 | cat || status=1
+"$wine" -m pytest -p no:cacheprovider --reruns 2 --timeout 200 "$@" </dev/null 2>&1 | cat || status=1
 "$home/host/bin/python" tests/windows/ctrl_c.py "$wine" tests/windows/interrupted.py ||
     status=1
 exit $status
