@@ -4,7 +4,7 @@ import time
 
 import psutil
 import pytest
-from systems import needs_linux, needs_posix
+from systems import WINDOWS, needs_posix
 
 from phylozoo_parallel import (
     MultiprocessingExecutor,
@@ -61,14 +61,8 @@ def test_a_late_item_names_itself_and_ends_its_process(func):
     check(MultiprocessingExecutor(2, timeout=2.0), func, range(60), list(range(30)))
 
 
-AROUND = 3
-"""Seconds for what is around an item."""
-
-ends_hangs = needs_linux("has been seen to end each worker that hangs around an item, every time")
-"""
-Elsewhere a map after such a one waited for ever, once in a whole run of the suite: it may be that
-a worker hung in a chunk of the map before, which had ended, and which nobody watches any more.
-"""
+AROUND = 6 if WINDOWS else 3
+"""Seconds for what is around an item; Windows' emulators take long to import a module."""
 
 
 @pytest.fixture
@@ -79,7 +73,6 @@ def short(monkeypatch):
     return MultiprocessingExecutor(2, timeout=0.5)
 
 
-@ends_hangs
 def test_a_process_that_hangs_unpickling_an_item_is_ended(short):
     items = [SlowToArrive(index) for index in range(60)]
     told = (
@@ -88,7 +81,6 @@ def test_a_process_that_hangs_unpickling_an_item_is_ended(short):
     check(short, lambda item: item.index, items, list(range(30)), told)
 
 
-@ends_hangs
 def test_a_process_that_hangs_unpickling_the_function_is_ended(short):
     captured = SlowToArrive(30)
     told = r"the function, unpickled to run item 0: .* importing or unpickling for longer"
@@ -98,7 +90,6 @@ def test_a_process_that_hangs_unpickling_the_function_is_ended(short):
     assert list(short.map(abs, [-1])) == [1]
 
 
-@ends_hangs
 def test_a_process_that_hangs_pickling_a_result_is_ended(short):
     told = f": its worker was pickling results for longer than {AROUND} seconds; timeout=0.5 itself"
     check(short, SlowToLeave, range(60), list(range(30)), told)
