@@ -34,11 +34,16 @@ def came(it, chunk, done=None):
     it.came(chunk, len(chunk.items) if done is None else done)
 
 
-def lost(it, chunk, progress=None, codes=None):
+def died(codes=None):
+    """Return the news that workers died."""
+    return WorkersLost({9: "exit code 3"} if codes is None else codes, {})
+
+
+def lost(it, chunk, progress=None, codes=None, loss=None):
     """Have a chunk lost with its worker."""
     it.in_flight.remove(chunk)
     chunk.progress = progress
-    it.lost(chunk, WorkersLost({9: "exit code 3"} if codes is None else codes, {}))
+    it.lost(chunk, loss or died(codes))
 
 
 class TestSending:
@@ -146,10 +151,27 @@ class TestHandingOut:
 class TestLoss:
     def test_chunks_that_no_worker_had_begun_are_sent_again_first(self):
         it = state()
-        chunks = [sent(it) for _ in range(4)]
-        lost(it, chunks[2])
-        lost(it, chunks[1])
-        assert [it.todo().first, it.todo().first] == [5, 10]
+        chunks, loss = [sent(it) for _ in range(4)], died()
+        for chunk in chunks[::-1]:
+            lost(it, chunk, loss=loss)
+        assert [it.todo().first for _ in range(4)] == [0, 5, 10, 15]
+
+    def test_nothing_is_sent_before_all_chunks_of_a_lost_pool_are_back(self):
+        it = state()
+        chunks, loss = [sent(it) for _ in range(2)], died()
+        lost(it, chunks[1], loss=loss)
+        assert it.todo() is None
+        lost(it, chunks[0], Progress(9, 0, 0, 1.0, at_function=True), loss=loss)
+        assert sent(it).first == 0
+
+    def test_nothing_is_sent_again_when_another_chunk_of_the_lost_pool_ends_the_map(self):
+        it = state(retries=0)
+        chunks, loss = [sent(it) for _ in range(2)], died()
+        lost(it, chunks[1], loss=loss)
+        lost(it, chunks[0], Progress(9, 0, 1, 1.0), loss=loss)
+        assert it.todo() is None
+        assert it.ready()
+        assert it.take().ends
 
     def test_items_of_a_dead_worker_are_sent_again_one_by_one(self):
         it = state()

@@ -13,7 +13,7 @@ from phylozoo_parallel import (
     PhyloZooValueError,
     ThreadingExecutor,
 )
-from phylozoo_parallel._map import limits
+from phylozoo_parallel._engines import limits
 from phylozoo_parallel._shipping import board
 
 
@@ -123,6 +123,52 @@ def test_other_maps_go_on_when_a_thread_is_left_behind():
     with pytest.raises(TimeoutError):
         list(ThreadingExecutor(2, timeout=2.0).map(sleeps, [30, 30]))
     assert list(neighbour) == list(range(20))
+
+
+LEAVES = """
+import threading, time
+from phylozoo_parallel import {executor}
+
+def fails_or_hangs(item):
+    if item == 0:
+        time.sleep(0.2)  # so that the others begin
+        raise ValueError
+    time.sleep(600)
+
+workers = {executor}(2, timeout=1, chunksize=1)
+for _ in range(3):
+    try:
+        list(workers.map(fails_or_hangs, [0, 1]))
+    except ValueError:
+        print("ended", flush=True)
+print(*workers.map(abs, range(-20, 0)))
+"""
+
+
+@pytest.mark.parametrize("executor", ["MultiprocessingExecutor", "ThreadingExecutor"])
+def test_items_that_hang_when_their_map_ends_take_no_workers_from_the_next_maps(
+    executor, run_script
+):
+    ended = run_script(LEAVES.format(executor=executor), timeout=60)
+    assert ended.stdout.split() == ["ended"] * 3 + [str(item) for item in range(20, 0, -1)]
+
+
+def divides_or_hangs(item):
+    time.sleep(0.2 if item == 0 else 600)  # so that both begin
+    return 1 / item
+
+
+def naps(item):
+    time.sleep(0.1)
+    return item
+
+
+def test_a_map_at_work_looks_for_workers_that_hang_in_items_of_earlier_maps(pool_pids, processes):
+    with pytest.raises(ZeroDivisionError):
+        list(type(processes)(2, timeout=1, chunksize=1).map(divides_or_hangs, [0, 1]))
+    took = pool_pids()
+    assert list(processes.map(naps, range(60), chunksize=1)) == list(range(60))
+    assert not took & pool_pids()
 
 
 def test_time_in_line_does_not_count(workers):

@@ -29,6 +29,8 @@ class Chunk:
     """Seconds that the caller needed to pack the items, and to unpack the results."""
     late: bool = False
     """Whether its worker was ended because an item took too long."""
+    back: bool = False
+    """Whether it has come back, or is known to be lost."""
     progress: Progress | None = None
     """How far a worker has come with it, if that is known."""
     cell: int | None = None

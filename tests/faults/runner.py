@@ -119,7 +119,7 @@ def run(case: Case, backend: str) -> None:
     if case.cold is not None:
         case.cold()
     from phylozoo_parallel import ParallelConfig
-    from phylozoo_parallel._map import limits
+    from phylozoo_parallel._engines import limits
 
     limits.LEAST = AROUND
     executor = ParallelConfig(backend, n_jobs=2, **case.settings).get_executor()

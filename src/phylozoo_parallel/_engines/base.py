@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from phylozoo_parallel._chunk import Chunk
+from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call, Transport
 from phylozoo_parallel._worker.run import Outcome
@@ -136,6 +137,9 @@ class Engine(ABC):
         RuntimeError
             They cannot.
         """
+
+    def leave(self, watch: Watch) -> None:
+        """Leave the chunks that are still in flight for the next maps to watch."""
 
     @abstractmethod
     def release(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from phylozoo_parallel._engines.base import Engine
+from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._loky.opened import Opened
 
 here = threading.local()
@@ -46,10 +47,13 @@ class Pool(Opened):
         Whether the pool stays open for the next map; otherwise its last map closes it.
     users : WeakSet of Engine
         The maps that use it now.
+    left : list of Watch
+        The chunks that were in flight when their maps, which have a time limit, ended.
     """
 
     def __init__(self, backend: Any, workers: int) -> None:
         self.users: WeakSet[Engine] = WeakSet()
+        self.left: list[Watch] = []
         self.kept = True
         self.calling = threading.Lock()
         super().__init__(backend, workers)

@@ -153,6 +153,7 @@ class ProcessEngine(StreamingEngine):
 
     def look_after(self) -> None:
         """Free loky's thread if it waits for a dead worker, and do its work if it has died."""
+        super().look_after()
         with pools.lock:
             executor = self._pool.executor
             _mend(executor)

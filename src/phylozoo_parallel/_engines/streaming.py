@@ -7,6 +7,7 @@ from typing import Any
 
 from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.base import Done, Engine
+from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._loky.start import LEAK_LIMIT
 from phylozoo_parallel._transport.base import Call, Transport
@@ -49,6 +50,19 @@ class StreamingEngine(Engine):
             raise out
         outcome: Outcome = self._pool.outcome(out)
         return outcome
+
+    def leave(self, watch: Watch) -> None:
+        """Leave the chunks that are still in flight for the next maps to watch."""
+        with pools.lock:
+            self._pool.left = [it for it in (*self._pool.left, watch) if not it.over()]
+
+    def look_after(self) -> None:
+        """Give up the items of earlier maps that take too long: they keep workers from this map."""
+        with pools.lock:
+            for watch in self._pool.left:
+                for late in watch.late():
+                    self.give_up(*late)
+            self._pool.left = [it for it in self._pool.left if not it.over()]
 
     def release(self) -> None:
         """End this map's use of the pool."""

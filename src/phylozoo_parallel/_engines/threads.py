@@ -77,6 +77,7 @@ class ThreadEngine(StreamingEngine):
         """
         if sys.is_finalizing():
             raise RuntimeError("the worker threads have ended in the interpreter's shutdown")
+        super().look_after()
 
 
 def _pool(workers: int) -> Pool:

@@ -27,15 +27,14 @@ from typing import Any
 from phylozoo_parallel import _progress
 from phylozoo_parallel._chunk import Chunk, UnpicklableItem
 from phylozoo_parallel._engines.base import Engine
+from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._listener import Listener, Tally
 from phylozoo_parallel._map import chunking
 from phylozoo_parallel._map.input import Input
-from phylozoo_parallel._map.limits import limit
 from phylozoo_parallel._map.outcomes import Outcomes
 from phylozoo_parallel._map.results import Results
 from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
-from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Transport
 from phylozoo_parallel.errors import PhyloZooValueError, line
 
@@ -43,7 +42,7 @@ LEAST_WAIT = 0.005
 """Shortest wait, in seconds, while an item takes too long."""
 
 WATCH = 1.0
-"""Seconds without an outcome after which :meth:`Engine.look_after` is called."""
+"""Seconds after which :meth:`Engine.look_after` is called again."""
 
 UNREAD = "results were never read, and not all items have run; to run them all, use list(...)"
 """The warning for a map whose results were dropped without being read."""
@@ -136,6 +135,9 @@ class _Loop:
         self._bar = bar
         self._listener = listener
         self._options = state.options
+        timeout = self._options.timeout
+        self._watch = None if timeout is None else Watch(timeout, state.in_flight, transport.look)
+        self._looked_after = monotonic()
         self._pid = os.getpid()
         self._stopped = False
         self._asked = False  # whether a result was asked for
@@ -224,6 +226,8 @@ class _Loop:
         state, engine = self._state, self._engine
         self._listener.ended()
         self._transport.end(state.in_flight)
+        if self._watch:
+            engine.leave(self._watch)
         engine.release()
         state.clear()
         self._queue = SimpleQueue()  # drops outcomes that come too late
@@ -297,6 +301,7 @@ class _Loop:
 
         def done(out: Any) -> None:
             landed(chunk, monotonic() - sent)
+            chunk.back = True
             listener.arrived(chunk)
             put((chunk, out))
 
@@ -314,20 +319,15 @@ class _Loop:
         """Wait for an outcome, and handle all that are there."""
         self._listener.turn("waiting")
         self._engine.flush()
-        timeout, wait = self._options.timeout, WATCH
-        if timeout is not None:
-            ends = [it.since + limit(it, timeout) for _, it in self._running()]
-            wait = min(wait, timeout, *(end - monotonic() for end in ends))
-        try:
+        wait = min(WATCH, self._watch.rest()) if self._watch else WATCH
+        with suppress(Empty):
             self._take_in(self._queue.get(timeout=max(wait, LEAST_WAIT)))
-        except Empty:
+        if monotonic() - self._looked_after >= WATCH:
             self._engine.look_after()
+            self._looked_after = monotonic()
         self._bar.show(self._state.done)
-        if timeout is not None:
-            now = monotonic()
-            late = [it for it in self._running() if now - it[1].since > limit(it[1], timeout)]
-            if late:
-                self._outcomes.give_up(*min(late, key=lambda it: it[0].first))
+        if self._watch and (late := self._watch.late()):
+            self._outcomes.give_up(*min(late, key=lambda it: it[0].first))
 
     def _take_in(self, came: tuple[Chunk, Any] | None) -> None:
         """Handle an outcome, and all others that are there."""
@@ -337,9 +337,3 @@ class _Loop:
             self._outcomes.settle(*came)
             came[0].handled += perf_counter() - began
             came = None if self._queue.empty() else self._queue.get()
-
-    def _running(self) -> list[tuple[Chunk, Progress]]:
-        """Return the chunks that workers are running, each with its progress."""
-        in_flight = [chunk for chunk in self._state.in_flight if not chunk.late]
-        looks = [(chunk, self._transport.look(chunk)) for chunk in in_flight]
-        return [(chunk, progress) for chunk, progress in looks if progress and progress.since]

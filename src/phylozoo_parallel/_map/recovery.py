@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines.base import WorkersLost
-from phylozoo_parallel._map.limits import exceeded
+from phylozoo_parallel._engines.limits import exceeded
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel.errors import short

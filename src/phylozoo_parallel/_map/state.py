@@ -101,6 +101,7 @@ class State:
         self._finished: dict[int, Chunk | Failed] = {}  # by the index of the first result
         self._pile = 0  # bytes in `_finished`
         self._loss: WorkersLost | None = None  # the latest
+        self._lost_together: set[Chunk] = set()  # chunks that were in flight then
         self._fruitless = 0  # losses since a worker began with a chunk
 
     # What to do next.
@@ -111,7 +112,7 @@ class State:
 
     def todo(self) -> Chunk | Read | None:
         """Return a chunk to send, or what to read for one; None if nothing is to be done now."""
-        if not self._room():
+        if not (self._room() and self._lost_together.isdisjoint(self.in_flight)):
             return None
         if self._again:
             return self._resumed()
@@ -217,8 +218,11 @@ class State:
             message = f"no worker process can start: {loss.reason}"
             self.end(chunk.first, WorkerLostError(message))
             return
-        self._fruitless += begun is None and loss is not self._loss
-        self._loss = loss
+        if loss is not self._loss:
+            # The chunks of a pool are lost together, but come back one by one. Nothing is sent
+            # again before all are back, because one of them may end the map.
+            self._loss, self._lost_together = loss, set(self.in_flight)
+            self._fruitless += begun is None
         if begun:
             self._fruitless = 0
         elif self._fruitless > FRUITLESS + self.options.retries:
