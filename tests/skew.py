@@ -18,6 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 SPECIAL = {
+    "_reader": r"(?<=thread_wakeup\.)_reader\b|(?<=self\.)_reader(?=, self\._writer = mp)"
+    r"|(?<=self\.)_reader(?=\.poll\(\))|(?<=    self\.)_reader(?=\.recv_bytes)"
+    r"|(?<=_writer\.close\(\)\n            self\.)_reader",
+    "clear": r"(?<=thread_wakeup\.)clear\b|def clear(?=\(self\):\n        if not self\._closed)",
+    "dumps": r"(?<=reduction import )dumps\b|\bdumps(?=\(obj, reducers)",
     "ensure_running": r"(?m)^ensure_running(?= =)|(?<=[ (]resource_tracker\.)ensure_running\b",
     "n_jobs": r"(?<=self\.)n_jobs\b|(?<=self\.parallel\.)n_jobs\b",
     "shutdown": r"(?<=flags\.)shutdown\b(?!\()|(?<=self\.)shutdown\b(?! ?\()",

@@ -16,7 +16,16 @@ from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.base import Done, WorkersLost
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
-from phylozoo_parallel._loky import context, contract, direct, exit, failure, new_workers, start
+from phylozoo_parallel._loky import (
+    context,
+    contract,
+    direct,
+    exit,
+    failure,
+    new_workers,
+    start,
+    waiting,
+)
 from phylozoo_parallel._shipping import board
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call
@@ -50,6 +59,7 @@ class ProcessPool(Pool):
             lifeline.guard(start.pids(executor))
             exit.leave_with(executor)
             exit.kill_thoroughly(executor)
+            waiting.wait_fast(executor)
 
     def _enter(self) -> None:
         executor = start.current()
@@ -95,7 +105,6 @@ class ProcessEngine(StreamingEngine):
         pool = self._pool
         with pools.lock:  # so that no other thread reopens the pool before the task is submitted
             executor = pool.executor
-            _mend(executor)
 
             def landed(future: Any) -> None:
                 if isinstance(future.exception(), contract.LOST):

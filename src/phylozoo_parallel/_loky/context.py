@@ -19,6 +19,7 @@ with suppress(contract.Missing):
     contract.fits("LokyBackend", contract.LokyBackend, nesting_level=0)
     _loky = contract.LokyBackend(nesting_level=0)
     contract.check("its backend", _loky)
+    contract.check("its backend of processes", _loky)
     none = (_loky, None)
 
 
@@ -97,7 +98,8 @@ def settings(backend: Any) -> dict[str, Any]:
     config = _config() if _sees else {}
     found = {key: config.get(key) for key in ("max_nbytes", "mmap_mode", "temp_folder", "verbose")}
     own = backend if type(backend) is contract.LokyBackend else none[0]
-    contract.check("its backend of processes", own)
+    if own is not none[0]:
+        contract.check("its backend of processes", own)
     found["backend"] = getattr(own, "backend_kwargs", {}) | {
         "inner_max_num_threads": own.inner_max_num_threads
     }

@@ -65,6 +65,11 @@ OPTIONAL = {
     "loky.backend.popen_loky_win32": "_winapi",
     # All workers run our initializer, and start before the first task.
     "its executor's workers": "_ensure_executor_running _env _initargs _initializer",
+    # The manager thread keeps registered what it waits for.
+    "its executor's manager": """thread_wakeup._reader thread_wakeup.clear
+        wait_result_broken_or_wakeup""",
+    # Workers pickle the outcomes of chunks by pickle alone.
+    "a worker's loky.backend.queues": "dumps",
     # loky does not replace a worker because of memory that it holds on purpose.
     "a worker's loky.process_executor": "_MAX_MEMORY_LEAK_SIZE",
 }

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from phylozoo_parallel._loky import answers
+
 _entered: dict[bytes, tuple[Any, Any]] = {}
 """In a worker, by the pickled nested backend: the settings outside a task and inside it."""
 
@@ -41,11 +43,14 @@ def _call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> lis
     around = getattr(_backend, "config", default_parallel_config)
     before, inside = _entered.get(nested) or (None, None)
     if before is not around:
+        if not _entered:
+            answers.pickle_fast()
         inside = _inside(nested)
         _entered[nested] = around, inside
     _backend.config = inside
     try:
-        return [func(*args)]
+        answers.ours = result = [func(*args)]
+        return result
     finally:
         _backend.config = around
 

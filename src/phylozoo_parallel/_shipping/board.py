@@ -137,11 +137,12 @@ class OwnBoard(Board):
 
     def take_map(self, key: int) -> Ticket | None:
         """Note that a map is wanted; return its ticket, or None if no slot is free."""
-        with suppress(IndexError):
+        try:
             slot = self._free_slots.pop()
-            self.keys[slot] = key
-            return self.name, slot
-        return None
+        except IndexError:
+            return None
+        self.keys[slot] = key
+        return self.name, slot
 
     def drop_map(self, ticket: Ticket) -> None:
         """Note that a map is no longer wanted."""
@@ -151,11 +152,12 @@ class OwnBoard(Board):
 
     def take_cell(self) -> int | None:
         """Return a free cell for a chunk, or None if there is none."""
-        with suppress(IndexError):
+        try:
             cell = self._free_cells.popleft()
-            self.cells[cell] = 0
-            return cell
-        return None
+        except IndexError:
+            return None
+        self.cells[cell] = 0
+        return cell
 
     def drop_cell(self, cell: int) -> None:
         """Give back the cell of a chunk that no worker runs any more."""

@@ -270,9 +270,10 @@ def _has_a_name(func: Callable[..., Any]) -> bool:
 
 
 def _reply() -> Segment | None:
-    with suppress(IndexError, OSError):  # another thread took the last one, or there is no memory
+    try:
         return _replies.pop() if _replies else Segment()
-    return None
+    except (IndexError, OSError):  # another thread took the last one, or there is no memory
+        return None
 
 
 def _unpicklable(items: Sequence[Any], error: Exception) -> UnpicklableItem:

@@ -25,8 +25,11 @@ Most items that run before the clock is read again, if items have no time limit.
 cannot hold a larger number.
 """
 
-QUICK = 0.001
-"""Seconds; if the items between two readings of the clock take longer, it is read after each."""
+QUICK = 0.02
+"""
+Seconds that items may take between two readings of the clock. More than a few lines of Python
+after each item would cost a worker among many more than the items: its code is in no cache by then.
+"""
 
 TRIVIAL = 2.5e-7
 """Seconds; items quicker than this are run by C code, without Python code between them."""
@@ -204,7 +207,8 @@ def run(task: Task) -> tuple[tuple[float, int, float], tuple[float, int, int]]:
         steps, squares = steps + 1, squares + took * took / (done - start)
         if took > longest[0]:
             longest = took, first + start, done - start
-        stride = min(2 * stride, most) if took < QUICK else 1
+        stride = 2 * stride if 2 * took < QUICK else max(int(stride * QUICK / took), 1)
+        stride = min(stride, most)
         if now - looked > QUICK:
             looked = now
             if (budget is not None and now - begin > budget) or not wanted():
