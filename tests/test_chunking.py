@@ -52,15 +52,22 @@ def known(seconds, spread=0.0, items=1_000_000):
 
 def rounds(seen, count, workers):
     """Cut a whole map into chunks, as if nothing new were measured."""
-    sizes = []
+    sizes, left = [], count
     while count:
-        left = count
-        for place in range(workers):
-            sizes.append(min(chunk_size(seen, left, workers, place), count))
-            count -= sizes[-1]
-            if not count:
-                break
+        left = left if len(sizes) % workers else count
+        sizes.append(min(chunk_size(seen, left, workers, len(sizes)), count))
+        count -= sizes[-1]
     return sizes
+
+
+def test_chunks_grow_from_round_to_round_and_all_of_a_round_are_alike():
+    sizes = rounds(known(5e-3), 400, 4)
+    assert sizes[0] * 5e-3 <= SECONDS
+    assert len(sizes) <= 20  # and not one for every 30 ms
+    assert sizes[::4] == sorted(sizes[::4])
+    for first in range(0, len(sizes), 4):
+        assert max(sizes[first : first + 4]) - min(sizes[first : first + 4]) <= 1
+    assert max(sizes) * 5e-3 <= MOST
 
 
 def test_a_map_begins_with_single_items():
@@ -168,8 +175,8 @@ class TestSpread:
     def test_many_even_items_end_at_the_same_time(self):
         sizes = rounds(known(1e-3), 10_000, 4)
         assert len(sizes) % 4 == 0
-        assert max(sizes) - min(sizes) <= 1
-        assert max(sizes) <= SECONDS / 1e-3
+        assert max(sizes[-4:]) - min(sizes[-4:]) <= 1
+        assert max(sizes) <= MOST / 1e-3
 
     def test_uneven_items_go_out_in_smaller_and_smaller_rounds(self):
         sizes = rounds(known(1e-3, spread=1e-3), 200, 8)

@@ -14,7 +14,8 @@ that is left: few, large chunks, and all workers end together. If items are unev
 part that leaves enough for workers that finish early, as in factoring (S. F. Hummel, E. Schonberg
 and L. E. Flynn, Communications of the ACM 35, 1992). How large that part is follows from the
 measured spread (adaptive factoring: I. Banicescu and Z. Liu, High Performance Computing Symposium,
-2000).
+2000). Chunks are short in the first round, so that the first results come soon, and up to twice as
+long in each round after it, because long chunks cost less.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 from phylozoo_parallel._worker.run import Took
 
 SECONDS = 0.03
-"""Seconds that a chunk should take in its worker, if chunks cost little."""
+"""Seconds that a chunk of the first round should take in its worker, if chunks cost little."""
 
 MOST = 0.4
 """Most seconds that a chunk should take: so results come, and progress moves, twice a second."""
@@ -196,7 +197,7 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
     workers : int
         Number of workers of the map, and of chunks in a round.
     place : int
-        Number of the chunk in its round.
+        Number of earlier chunks in rounds.
 
     Returns
     -------
@@ -208,8 +209,10 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
     seconds, target = max(measured.seconds, 1e-9), measured.target(workers)
     size = target / max(seconds, measured.reading)
     if remaining is not None:
-        share = _share(measured, remaining * seconds / workers, workers, target) / seconds
-        size = min(size, share)
+        rounds, place = divmod(place, workers)
+        longer = max(target, min(target * 2.0 ** min(rounds, 9), MOST))
+        share = _share(measured, remaining * seconds / workers, workers, longer)
+        size = min(size * longer / target, share / seconds)
         # The fractions that are cut off add up within a round, and go to one of its chunks.
         size = math.floor((place + 1) * size + 1e-6) - math.floor(place * size + 1e-6)
     size = min(

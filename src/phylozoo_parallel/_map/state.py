@@ -289,10 +289,12 @@ class State:
         left = max(self.total - self.read, 0) + waiting
         if waiting:  # items that are sent again belong to no round
             return chunking.chunk_size(self.measured, left, self.workers)
-        place = self._place % self.workers
-        self._round = self._round if place else left
+        if self._place % self.workers == 0:
+            self._round = left
         self._place += 1
-        return chunking.chunk_size(self.measured, self._round or None, self.workers, place)
+        return chunking.chunk_size(
+            self.measured, self._round or None, self.workers, self._place - 1
+        )
 
     def _resumed(self) -> Chunk:
         """Return the next chunk to send again, or a part of it if it now seems too long."""

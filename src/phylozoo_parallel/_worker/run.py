@@ -15,8 +15,7 @@ from itertools import islice, starmap
 from time import perf_counter, process_time, thread_time
 from typing import Any, NamedTuple
 
-from phylozoo_parallel._worker import settings
-from phylozoo_parallel._worker.in_line import seconds_in_line
+from phylozoo_parallel._worker import in_line, settings
 from phylozoo_parallel.errors import line, short
 
 STRIDE = 255
@@ -149,12 +148,14 @@ def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
         if not task.wanted():
             return [], 0, (0.0,), (), None, None
         settings.own_numbers(errors)
-        cpu, waited = cpu_seconds(task.pace), seconds_in_line() if task.pace.timed else 0.0
+        cpu = cpu_seconds(task.pace)
+        if task.pace.timed and not in_line.known():
+            in_line.seconds_in_line()
         ran, longest = run(task)
         now, times = perf_counter(), None
         if task.pace.timed:
             name, used = threading.current_thread().name, cpu_seconds(task.pace, cpu)
-            waited = seconds_in_line() - waited
+            waited = min(in_line.seconds_in_line(), now - begin)
             times = Times(name, None, None, begin, begin, begin, now, now, *used, longest, waited)
         return task.results, len(task.results), (now - begin, *ran), task.failures, None, times
     finally:
