@@ -415,8 +415,13 @@ WORKS = {
         Q = collections.namedtuple("Q", "a b", defaults=[5])
         class D(typing.TypedDict, total=False):
             k: int
+        class E(D):
+            m: float
+        F = typing.TypedDict("F", {"a b": int})
         N = typing.NewType("N", int)
-        def f(i): return P(i), P(i).both(), Q(i), D(k=i), N(i), N.__name__, P._fields, D.__total__
+        def f(i):
+            made = P(i), P(i).both(), Q(i), D(k=i), E(m=0.5), F(**{"a b": i}), N(i)
+            return made, N.__name__, P._fields, D.__total__, typing.get_type_hints(E), sorted(F.__required_keys__)
         def g(i): return P(i), Q(i)
         def check(ex):
             assert list(ex.map(g, [1])) == [(P(1), Q(1))]
@@ -1339,6 +1344,12 @@ REFUSED = {
         context = contextvars.copy_context()
         def f(i): return context
     """,
+    "structs of msgspec": """
+        import msgspec
+        class Taxon(msgspec.Struct):
+            name: str
+        def f(i): return Taxon(str(i)).name
+    """,
     "`numpy.frompyfunc`": """
         import numpy
         double = numpy.frompyfunc(lambda x: 2 * x, 1, 1)
@@ -1393,6 +1404,7 @@ TOLD = {
     "open files, sockets, connections: a socket": ("global `line` of", INSIDE),
     "handlers, contexts, tokens": ("global `handler` of", "leave it out"),
     "handlers, contexts, tokens: a context": ("global `context` of", "in the function"),
+    "structs of msgspec": ("global `Taxon` of", INSIDE),
     "`numpy.frompyfunc`": ("global `double` of", INSIDE),
 }
 """What the error says of each: where the object was found, and what to do."""

@@ -39,8 +39,9 @@ def test_an_object_means_the_same_in_the_worker(processes, program, kind):
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_the_object_that_cannot_be_pickled_is_named(processes, program, kind):
-    if "numpy" in kind:
-        pytest.importorskip("numpy")
+    for package in "numpy", "msgspec":
+        if package in kind:
+            pytest.importorskip(package)
     main = program(REFUSED[kind])
     place, remedy = TOLD[kind]
     with pytest.raises(Exception, match="could not be pickled") as caught:

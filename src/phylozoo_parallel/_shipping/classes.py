@@ -14,6 +14,7 @@ import typing
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pickle import PicklingError
 from typing import Any
 
 from phylozoo_parallel._shipping import identity
@@ -39,6 +40,8 @@ def reduce_class(obj: type, plain: Callable[[Any], Any]) -> Any:
     reduced = plain(obj)
     if reduced is NotImplemented or len(reduced) != 6:  # it is importable, and travels by name
         return reduced
+    if type(obj).__module__.startswith("msgspec."):
+        raise PicklingError("msgspec tells nobody how it has made the class")
     make, args, (attributes, _), *_, setter = reduced
     slots = {name for name, value in obj.__dict__.items() if _is_slot(value, obj)}
     attributes = {name: value for name, value in attributes.items() if name not in slots}
@@ -73,6 +76,8 @@ def _once(obj: type) -> tuple[type | None, type | None]:
     """
     metas: Any = type.__dict__["__mro__"].__get__(type(obj))
     meta = next(kind for kind in metas if importable(kind))
+    if type(obj).__name__ == "_TypedDictMeta":  # typing's would refuse the bases that it has made
+        meta = type
     hook = next((kind for kind in obj.__mro__[1:] if "__init_subclass__" in kind.__dict__), object)
     return None if meta is type(obj) else meta, None if importable(hook) else hook
 
