@@ -1,10 +1,12 @@
 """On Ray's workers: the same results, and nothing but messages."""
 
 import functools
+import gc
 import itertools
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import joblib
@@ -32,6 +34,9 @@ def _cluster(tmp_path_factory):
         register_ray()
         yield
         ray.shutdown()
+    with warnings.catch_warnings():  # it leaves files open, and the next test would get the blame
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

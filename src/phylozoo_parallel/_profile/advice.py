@@ -241,7 +241,7 @@ def one_lock(one: Figures) -> Found:
         return None
     times = [run.row.times for run in one.runs if run.row.times]
     cores = sum(it.cpu for it in times) / one.wall
-    wanted = cores + sum(it.in_line for it in times) / one.wall  # if other programs had no core
+    wanted = cores + one.record.in_line / one.wall  # if other programs had no core
     if cores > 1.3 or wanted < 0.6:  # they run in parallel, or wait for something else
         return None
     return one.shares[COMPUTING] * (1 - wanted / one.reached), (

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._listener import Doing, Listener
+from phylozoo_parallel._profile.in_line import seconds_in_line
 from phylozoo_parallel._worker.run import Times
 from phylozoo_parallel.errors import short
 
@@ -91,6 +92,8 @@ class Recorder(Listener):
         CPU seconds of all threads of this process but the caller's. While the map runs, it is what
         they had used when it began.
         """
+        self.in_line = 0.0
+        """Seconds in which threads of this process were ready to run, and had no core; likewise."""
         self._caller = get_ident(), thread_time()
         self._doings: list[Doing] = ["opening"]
         self._turns = [perf_counter()]
@@ -110,6 +113,8 @@ class Recorder(Listener):
     def started(self, engine: str, workers: int, function: int) -> None:
         """Note the engine, its number of workers, and the bytes of the pickled function."""
         self.engine, self.workers, self.function_bytes = engine, workers, function
+        if self.kind == "threads":
+            self.in_line = seconds_in_line()
 
     def turn(self, doing: Doing) -> None:
         """Note what the caller begins to do."""
@@ -151,6 +156,8 @@ class Recorder(Listener):
             self.cpu = process_time() - self.cpu
             if get_ident() == caller:
                 self.cpu -= thread_time() - used
+            if self.kind == "threads":
+                self.in_line = max(seconds_in_line() - self.in_line, 0.0)
             self._flying.clear()
 
     def _settled(self, chunk: Chunk, how: str) -> Row | None:

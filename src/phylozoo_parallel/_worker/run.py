@@ -15,7 +15,7 @@ from itertools import islice, starmap
 from time import perf_counter, process_time, thread_time
 from typing import Any, NamedTuple
 
-from phylozoo_parallel._worker import in_line, settings
+from phylozoo_parallel._worker import settings
 from phylozoo_parallel.errors import line, short
 
 STRIDE = 255
@@ -69,8 +69,6 @@ class Times(NamedTuple):
     """CPU seconds of all threads of its process."""
     longest: tuple[float, int, int]
     """The longest item: its seconds, its index, and the number of items measured together."""
-    in_line: float = 0.0
-    """Seconds in which this thread was ready to run, but other programs had the cores."""
 
 
 class Took(NamedTuple):
@@ -149,14 +147,11 @@ def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
             return [], 0, (0.0,), (), None, None
         settings.own_numbers(errors)
         cpu = cpu_seconds(task.pace)
-        if task.pace.timed and not in_line.known():
-            in_line.seconds_in_line()
         ran, longest = run(task)
         now, times = perf_counter(), None
         if task.pace.timed:
             name, used = threading.current_thread().name, cpu_seconds(task.pace, cpu)
-            waited = min(in_line.seconds_in_line(), now - begin)
-            times = Times(name, None, None, begin, begin, begin, now, now, *used, longest, waited)
+            times = Times(name, None, None, begin, begin, begin, now, now, *used, longest)
         return task.results, len(task.results), (now - begin, *ran), task.failures, None, times
     finally:
         here.kind = None
