@@ -1,12 +1,10 @@
 """On Ray's workers: the same results, and nothing but messages."""
 
 import functools
-import gc
 import itertools
 import os
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import joblib
@@ -23,8 +21,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Resour
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster(tmp_path_factory):
+    from joblib.pool import PicklingPool
     from ray.util.joblib import register_ray
 
+    bases = PicklingPool.__bases__  # Ray replaces them, for joblib's own multiprocessing, too
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")  # or it leaves a token in the home directory
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -34,9 +34,7 @@ def _cluster(tmp_path_factory):
         register_ray()
         yield
         ray.shutdown()
-    with warnings.catch_warnings():  # it leaves files open, and the next test would get the blame
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+        PicklingPool.__bases__ = bases
 
 
 @pytest.fixture
