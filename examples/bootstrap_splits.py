@@ -201,10 +201,10 @@ def table(supports: Supports, replicates: int, rows: int) -> Iterator[str]:
         yield f"... and {len(seen) - rows} more splits (--rows 0 shows all)"
 
 
-def at_least(smallest: int, text: str) -> int:
-    """Read a whole number from the command line."""
+def at_least(smallest: int, text: str, other: str = "") -> int:
+    """Read a whole number from the command line; the message names what `other` may stand there."""
     if not text.isdecimal() or int(text) < smallest:
-        raise argparse.ArgumentTypeError(f"not a whole number from {smallest} up: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a whole number from {smallest} up{other}: {text!r}")
     return int(text)
 
 
@@ -225,7 +225,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--workers",
-        type=lambda text: -1 if text == "-1" else at_least(1, text),
+        type=lambda text: -1 if text == "-1" else at_least(1, text, ", or -1"),
         help="-1 is every core (default: every core for processes, 1 for threads)",
     )
     parser.add_argument("--seed", type=natural, default=1, help="(default: 1)")
