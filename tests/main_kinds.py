@@ -1206,7 +1206,7 @@ WORKS = {
 }
 """The row of the table in the documentation, what is special in it, and a program with it."""
 
-LOCK, INSIDE, HALF = "a lock works within one process", "inside the function", "already started"
+LOCK, INSIDE, HALF = "a lock works within one process", "inside the function", "goes on in one"
 
 REFUSED = {
     "locks, conditions, semaphores, events": """

@@ -31,7 +31,8 @@ FILE += " the function"
 POOL = f"workers belong to the process that started them: {INSIDE}"
 CHANNEL = "it connects threads of one process only: pass items, and return results"
 SHARED = "it connects only a process and those that inherit it: pass items, and return results"
-STREAM = "it has already started: pass what it is made from, or a list of what it yields"
+STREAM = "it goes on in one process only: pass what it is made from, or a list of what it yields"
+COROUTINE = "an event loop of one process runs it: run it inside the function, with `asyncio.run`"
 
 REFUSED = {
     "_thread.lock": LOCK,
@@ -56,8 +57,8 @@ REFUSED = {
     "concurrent.futures._base.Executor": POOL,
     "concurrent.futures._base.Future": CHANNEL,
     "asyncio.events.AbstractEventLoop": f"an event loop runs in one thread: {INSIDE}",
-    "_asyncio.Task": STREAM,
-    "_asyncio.Future": STREAM,
+    "_asyncio.Task": COROUTINE,
+    "_asyncio.Future": COROUTINE,
     "subprocess.Popen": f"a program belongs to the process that started it: {INSIDE}",
     "selectors.BaseSelector": CONNECTION,
     "select.epoll": CONNECTION,
@@ -74,7 +75,7 @@ REFUSED = {
     "weakref.finalize": "a finalizer belongs to the process that made it: leave it out, as with"
     " `__getstate__`, or " + INSIDE,
     "generator": STREAM,
-    "coroutine": STREAM,
+    "coroutine": COROUTINE,
     "async_generator": STREAM,
     "frame": "a frame belongs to a call that is under way: pass what you need of it",
     "traceback": "a traceback belongs to calls of this process: pass its text",
