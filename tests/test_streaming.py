@@ -3,6 +3,7 @@
 import itertools
 import os
 import sqlite3
+import sys
 import threading
 import time
 
@@ -325,6 +326,8 @@ def test_stop_iteration_among_many_quick_items_becomes_a_runtime_error(workers):
     with pytest.raises(RuntimeError) as caught:
         next(results)
     assert "item 4000 = []" in str(caught.value.__cause__.__cause__)
+    if sys.version_info >= (3, 11):
+        assert "item 4000 = []" in caught.value.__notes__[0]
 
 
 def test_stop_iteration_of_one_item_becomes_a_runtime_error(executor):

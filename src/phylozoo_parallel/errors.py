@@ -72,6 +72,9 @@ def placed(error: BaseException) -> BaseException:
         return error
     raised = RuntimeError("func raised StopIteration")  # as a generator would raise it (PEP 479)
     raised.__cause__ = error
+    if hasattr(raised, "add_note"):  # the notes say which item it was
+        for note in getattr(error, "__notes__", ()):
+            raised.add_note(note)
     return raised
 
 

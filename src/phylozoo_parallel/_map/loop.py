@@ -36,7 +36,7 @@ from phylozoo_parallel._map.results import Results
 from phylozoo_parallel._map.state import Failed, Read, State
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._transport.base import Transport
-from phylozoo_parallel.errors import PhyloZooValueError, line
+from phylozoo_parallel.errors import PhyloZooValueError, line, placed
 
 LEAST_WAIT = 0.005
 """Shortest wait, in seconds, while an item takes too long."""
@@ -211,7 +211,7 @@ class _Loop:
             self._end(key, begin)
         if failed is not None:
             try:
-                raise failed.error
+                raise placed(failed.error)
             finally:
                 del failed, found  # the error's traceback holds this frame
 
