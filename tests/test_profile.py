@@ -428,6 +428,8 @@ def test_a_notebook_shows_text_and_picture(threads):
     pytest.importorskip("matplotlib")
     with phylozoo_parallel.profile() as run:
         assert "no map" in run._repr_html_()
+        with pytest.raises(ValueError, match="this profile has no map"):
+            run.plot()
         list(threads.map(lambda item: item, range(10)))
     shown = run._repr_html_()
     assert "&lt;lambda&gt;" in shown

@@ -98,9 +98,11 @@ class Profile:
         from phylozoo_parallel._profile.plot import plot
 
         maps = self.maps
-        if number is None and maps:
+        if not maps:
+            raise PhyloZooValueError("this profile has no map: start one inside its `with` block")
+        if number is None:
             number = max(range(len(maps)), key=lambda index: maps[index].wall) + 1
-        if number is None or not 1 <= number <= len(maps):
+        if not 1 <= number <= len(maps):
             raise PhyloZooValueError(
                 f"there is no map {number} in a profile of {len(maps)} maps; give the number of one"
             )
