@@ -53,6 +53,9 @@ joblib and loky need as much again.
 FIRST = 0.001
 """Most seconds that the first chunk is taken to cost: many things start during its time."""
 
+SEVERAL = 10
+"""Fewest items in a chunk that is longer than those of the first round."""
+
 LAST = 0.12
 """The shortest chunks, at the end of a map, as a share of the time that chunks take before."""
 
@@ -210,11 +213,15 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
     size = target / max(seconds, measured.reading)
     if remaining is not None:
         rounds, place = divmod(place, workers)
-        longer = max(target, min(target * 2.0 ** min(rounds, 9), MOST))
+        longer = min(target * 2.0 ** min(rounds, 9), MOST)
+        if longer < max(target, SEVERAL * seconds):
+            longer = target
         share = _share(measured, remaining * seconds / workers, workers, longer)
         size = min(size * longer / target, share / seconds)
-        # The fractions that are cut off add up within a round, and go to one of its chunks.
-        size = math.floor((place + 1) * size + 1e-6) - math.floor(place * size + 1e-6)
+        if (size + 0.5) * workers < remaining:
+            size = math.floor(size)  # all chunks of a round are equally long
+        else:  # in the last one, the fractions that are cut off add up, and go to some of them
+            size = math.floor((place + 1) * size + 1e-6) - math.floor(place * size + 1e-6)
     size = min(
         size,
         BYTES / max(measured.nbytes, measured.weight, 1e-9),
