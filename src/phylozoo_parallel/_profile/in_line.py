@@ -14,8 +14,8 @@ def seconds_in_line() -> float:
     """
     Return the seconds of all threads but this one, where the system tells (Linux); 0 elsewhere.
 
-    The caller asks, twice for a map, and not each worker for its chunks: reading a file releases
-    the interpreter's lock, and other threads may then keep it for milliseconds.
+    The caller asks, twice for a long map, and not each worker for its chunks: reading a file
+    releases the interpreter's lock, and other threads may then keep it for milliseconds.
     """
     total, own = 0, str(threading.get_native_id())
     with suppress(OSError):

@@ -27,6 +27,9 @@ IN_PLACE = "in place"
 BLINK = 0.01
 """Seconds; for maps that the caller runs itself, times are added up over this long."""
 
+LONG = 0.02
+"""Seconds after which it is worth the time to ask how long threads wait for cores."""
+
 
 @dataclass(slots=True)
 class Row:
@@ -93,7 +96,8 @@ class Recorder(Listener):
         they had used when it began.
         """
         self.in_line = 0.0
-        """Seconds in which threads of this process were ready to run, and had no core; likewise."""
+        """Seconds in which worker threads were ready to run, but other programs had the cores."""
+        self._asked: tuple[float, float] | None = None  # when, and the seconds in line until then
         self._caller = get_ident(), thread_time()
         self._doings: list[Doing] = ["opening"]
         self._turns = [perf_counter()]
@@ -113,8 +117,6 @@ class Recorder(Listener):
     def started(self, engine: str, workers: int, function: int) -> None:
         """Note the engine, its number of workers, and the bytes of the pickled function."""
         self.engine, self.workers, self.function_bytes = engine, workers, function
-        if self.kind == "threads":
-            self.in_line = seconds_in_line()
 
     def turn(self, doing: Doing) -> None:
         """Note what the caller begins to do."""
@@ -156,8 +158,10 @@ class Recorder(Listener):
             self.cpu = process_time() - self.cpu
             if get_ident() == caller:
                 self.cpu -= thread_time() - used
-            if self.kind == "threads":
-                self.in_line = max(seconds_in_line() - self.in_line, 0.0)
+            when, before = self._asked or (self.end, 0.0)
+            if self.end - when > LONG:
+                share = max(seconds_in_line() - before, 0.0) / (self.end - when)
+                self.in_line = share * (self.end - self.begin)
             self._flying.clear()
 
     def _settled(self, chunk: Chunk, how: str) -> Row | None:
@@ -165,6 +169,8 @@ class Recorder(Listener):
         if row is not None:
             row.settled, row.end = perf_counter(), how
             row.arrived = row.arrived or row.settled
+            if self.kind == "threads" and not self._asked and row.settled - self.begin > LONG:
+                self._asked = row.settled, seconds_in_line()
         return row
 
     # The sequential backend: the caller is its own worker.
