@@ -28,15 +28,12 @@ def wait_fast(executor: Any) -> None:
     manager = executor._executor_manager_thread
     if not (hasattr(select, "poll") and contract.optional("its executor's manager", manager)):
         return
-    method, wakeup, wait = (
-        type(manager).wait_result_broken_or_wakeup,
-        manager.thread_wakeup,
-        _Wait(),
-    )
+    method, wakeup = type(manager).wait_result_broken_or_wakeup, manager.thread_wakeup
     code, names = getattr(method, "__code__", None), getattr(method, "__globals__", {})
     if code is None or "wait" not in code.co_names or "wait" not in names:
         return
     # The copy sees our `wait`. The module's own is left to the pools that are not ours.
+    wait = _Wait()
     names = {**names, "wait": wait}
     copy = FunctionType(code, names, code.co_name, method.__defaults__, method.__closure__)
     # Objects that held themselves would keep their pipes open after the thread's end.
