@@ -22,6 +22,9 @@ from weakref import ref
 
 from phylozoo_parallel._loky import contract
 
+system: Any = select
+"""The module, for mypy, which knows that Windows has no ``select.poll``."""
+
 
 def wait_fast(executor: Any) -> None:
     """Have the manager thread of an executor keep registered what it waits for."""
@@ -60,11 +63,11 @@ class _Wait:
         """Return those of the objects (connections, numbers of files) that are ready."""
         if objects != self._objects:
             self._objects = objects
-            self._poll = select.poll()
+            self._poll = system.poll()
             self._by_file = {}
             for it in objects:
                 file = it if isinstance(it, int) else it.fileno()
                 self._by_file[file] = it
-                self._poll.register(file, select.POLLIN)
+                self._poll.register(file, system.POLLIN)
         self.ready = [self._by_file[file] for file, _ in self._poll.poll()]
         return self.ready
