@@ -1,6 +1,5 @@
 """The rule that sizes chunks: a pure function of what was measured, tried without workers."""
 
-import itertools
 import random
 from functools import partial
 
@@ -65,7 +64,7 @@ def test_chunks_grow_from_round_to_round_and_all_of_a_round_are_alike():
     sizes = rounds(known(5e-3), 400, 4)
     assert sizes[0] * 5e-3 <= SECONDS
     assert len(sizes) <= 20  # and not one for every 30 ms
-    assert sizes[::4] == sorted(sizes[::4])
+    assert sizes[:-4:4] == sorted(sizes[:-4:4])  # the last round is what is left
     for first in range(0, len(sizes), 4):
         assert max(sizes[first : first + 4]) - min(sizes[first : first + 4]) <= 1
     assert max(sizes) * 5e-3 <= MOST
@@ -183,7 +182,7 @@ class TestSpread:
         sizes = rounds(known(1e-3, spread=1e-3), 200, 8)
         assert sizes[0] < 200 / 8
         largest = [max(sizes[at : at + 8]) for at in range(0, len(sizes), 8)]
-        assert all(after <= before + 1 for before, after in itertools.pairwise(largest))
+        assert largest == sorted(largest, reverse=True)
         assert min(largest[:-1]) >= int(LAST * SECONDS / 1e-3)
         more = rounds(known(1e-3, spread=5e-3), 200, 8)
         assert more[0] < sizes[0]

@@ -242,15 +242,15 @@ SYSTEMS_ROOMS = {
     "_loky.start": "sys.platform signal.pthread_sigmask",
     "_loky.trees": "sys.platform /bin/ps /proc /proc/ /proc/self/stat"
     " signal.SIGKILL signal.SIGSTOP",
+    "_loky.waiting": "select.poll",
     "_loky.windows": "sys.platform _winapi",
+    "_profile.in_line": "/proc/self/task",
     "_shipping.buffers": "ctypes",  # the user's objects of it
     "_shipping.memory": "sys.platform",
     "_shipping.memory_files": "sys.platform",
     "_shipping.memory_linux": "sys.platform /proc/ ctypes os.O_TMPFILE os.memfd_create",
     "_shipping.memory_windows": "sys.platform _winapi msvcrt os.O_TEMPORARY",
     "_worker.begin": "os.getppid os.name",
-    "_loky.waiting": "select.poll",
-    "_profile.in_line": "/proc/self/task",
     "_worker.known": "os.getppid",
     "_worker.lifeline": "sys.platform /proc/ fcntl os.getppid signal.SIGKILL",
     "_worker.lifeline_windows": "sys.platform ctypes",

@@ -126,7 +126,7 @@ def test_other_maps_go_on_when_a_thread_is_left_behind():
 
 
 LEAVES = """
-import threading, time
+import time
 from phylozoo_parallel import {executor}
 
 def fails_or_hangs(item):

@@ -4,6 +4,7 @@ import multiprocessing.connection
 import os
 import select
 import signal
+from importlib import import_module
 
 import pytest
 from joblib import Parallel, delayed
@@ -39,37 +40,51 @@ def test_only_what_is_ready_is_returned_and_changes_are_noticed():
 def test_results_arrive_without_registering_every_worker_again(processes, monkeypatch):
     assert list(processes.map(abs, [-1, -2])) == [1, 2]
 
-    def registers(*_):
-        raise AssertionError("loky's own way is used")
+    lokys, times = contract.process_executor.wait, []
 
-    monkeypatch.setattr(contract.process_executor, "wait", registers)
+    def wait(objects):
+        times.append(len(objects))
+        return lokys(objects)
+
+    monkeypatch.setattr(contract.process_executor, "wait", wait)
     for _ in range(5):
         assert list(processes.map(abs, range(-9, 0), 1)) == list(range(9, 0, -1))
+    assert not times
 
 
 @needs_posix("signals")
-def test_the_end_of_a_worker_is_noticed_in_pools_of_changing_sizes(pool_pids, wait_until):
-    for n_jobs in 2, 4, 3:
+def test_the_end_of_a_worker_that_a_resize_has_started_is_noticed(pool_pids, wait_until):
+    for n_jobs in 2, 4, 3, 4:
         executor = MultiprocessingExecutor(n_jobs)
         assert list(executor.map(abs, range(-20, 0), 1)) == list(range(20, 0, -1))
-        pool, pids = current(), pool_pids()
-        assert len(pids) == n_jobs
-        os.kill(max(pids), signal.SIGKILL)
-        wait_until(lambda pool=pool: pool._flags.broken)
+        assert len(pool_pids()) == n_jobs
+    pool = current()
+    os.kill(list(pool._processes)[-1], signal.SIGKILL)
+    wait_until(lambda: pool._flags.broken)
 
 
 def _makes_a_lambda(item):
     return lambda: item
 
 
-def _pickles_with(_):
-    from importlib import import_module
+def _picklers(_):
+    """Return how many picklers this worker's loky has made since the first call, which counts."""
+    reduction = import_module(f"{contract.LOKY}.backend.reduction")
+    if not hasattr(reduction, "made"):
+        reduction.made, lokys = [], reduction.dump
 
-    return import_module(f"{contract.LOKY}.backend.queues").dumps.__module__
+        def dump(*args, **kwargs):
+            reduction.made.append(1)
+            return lokys(*args, **kwargs)
+
+        reduction.dump = dump
+    return len(reduction.made)
 
 
-def test_outcomes_are_pickled_by_pickle_and_the_users_own_results_by_cloudpickle(processes):
-    assert set(processes.map(_pickles_with, range(4), 1)) == {"phylozoo_parallel._loky.answers"}
+def test_outcomes_are_pickled_without_lokys_picklers_and_the_users_own_results_with_them():
+    processes = MultiprocessingExecutor(2)
+    assert set(processes.map(_picklers, range(20), 1)) == {0}
     made = Parallel(n_jobs=2)(delayed(_makes_a_lambda)(item) for item in range(4))
     assert [it() for it in made] == list(range(4))
+    assert sum(set(processes.map(_picklers, range(20), 1))) > 0
     assert [it() for it in processes.map(_makes_a_lambda, range(4), 1)] == list(range(4))

@@ -92,7 +92,7 @@ if [ $# = 0 ]; then
         "$fault SIGSEGV-multiprocessing]" "$fault 100 MB half sent-multiprocessing]"
 fi
 status=0
-"$wine" -m pytest -p no:cacheprovider --reruns 2 --timeout 200 "$@" </dev/null 2>&1 | cat || status=1
+"$wine" -m pytest -p no:cacheprovider --timeout 200 "$@" </dev/null 2>&1 | cat || status=1
 "$home/host/bin/python" tests/windows/ctrl_c.py "$wine" tests/windows/interrupted.py ||
     status=1
 exit $status

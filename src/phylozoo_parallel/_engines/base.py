@@ -138,8 +138,8 @@ class Engine(ABC):
             They cannot.
         """
 
-    def leave(self, watch: Watch) -> None:
-        """Leave the chunks that are still in flight for the next maps to watch."""
+    def hand_over(self, watch: Watch) -> None:
+        """Have the next maps watch the chunks that are still in flight when this one ends."""
 
     @abstractmethod
     def release(self) -> None:

@@ -58,7 +58,7 @@ class Watch:
         self._in_flight = in_flight
         self._look = look
 
-    def rest(self) -> float:
+    def time_left(self) -> float:
         """Return for how many seconds no more chunks can be late."""
         now = monotonic()
         ends = [it.since + limit(it, self._timeout) - now for _, it in self._running()]

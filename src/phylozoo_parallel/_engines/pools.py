@@ -47,13 +47,13 @@ class Pool(Opened):
         Whether the pool stays open for the next map; otherwise its last map closes it.
     users : WeakSet of Engine
         The maps that use it now.
-    left : list of Watch
-        The chunks that were in flight when their maps, which have a time limit, ended.
+    watches : list of Watch
+        The chunks of maps that have ended and had a time limit, while any is in flight.
     """
 
     def __init__(self, backend: Any, workers: int) -> None:
         self.users: WeakSet[Engine] = WeakSet()
-        self.left: list[Watch] = []
+        self.watches: list[Watch] = []
         self.kept = True
         self.calling = threading.Lock()
         super().__init__(backend, workers)

@@ -51,18 +51,18 @@ class StreamingEngine(Engine):
         outcome: Outcome = self._pool.outcome(out)
         return outcome
 
-    def leave(self, watch: Watch) -> None:
-        """Leave the chunks that are still in flight for the next maps to watch."""
+    def hand_over(self, watch: Watch) -> None:
+        """Have the next maps watch the chunks that are still in flight when this one ends."""
         with pools.lock:
-            self._pool.left = [it for it in (*self._pool.left, watch) if not it.over()]
+            self._pool.watches = [it for it in (*self._pool.watches, watch) if not it.over()]
 
     def look_after(self) -> None:
         """Give up the items of earlier maps that take too long: they keep workers from this map."""
         with pools.lock:
-            for watch in self._pool.left:
+            for watch in self._pool.watches:
                 for late in watch.late():
                     self.give_up(*late)
-            self._pool.left = [it for it in self._pool.left if not it.over()]
+            self._pool.watches = [it for it in self._pool.watches if not it.over()]
 
     def release(self) -> None:
         """End this map's use of the pool."""

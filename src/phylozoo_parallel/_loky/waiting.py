@@ -29,6 +29,8 @@ system: Any = select
 def wait_fast(executor: Any) -> None:
     """Have the manager thread of an executor keep registered what it waits for."""
     manager = executor._executor_manager_thread
+    if "wait_result_broken_or_wakeup" in getattr(manager, "__dict__", ()):
+        return  # the executor was only resized
     if not (hasattr(select, "poll") and contract.optional("its executor's manager", manager)):
         return
     method, wakeup = type(manager).wait_result_broken_or_wakeup, manager.thread_wakeup

@@ -219,7 +219,7 @@ def chunk_size(measured: Measured, remaining: int | None, workers: int, place: i
         share = _share(measured, remaining * seconds / workers, workers, longer)
         size = min(size * longer / target, share / seconds)
         if (size + 0.5) * workers < remaining:
-            size = math.floor(size)  # all chunks of a round are equally long
+            size = math.floor(size + 0.5)  # all chunks of a round are equally long
         else:  # in the last one, the fractions that are cut off add up, and go to some of them
             size = math.floor((place + 1) * size + 1e-6) - math.floor(place * size + 1e-6)
     size = min(

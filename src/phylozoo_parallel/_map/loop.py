@@ -227,7 +227,7 @@ class _Loop:
         self._listener.ended()
         self._transport.end(state.in_flight)
         if self._watch:
-            engine.leave(self._watch)
+            engine.hand_over(self._watch)
         engine.release()
         state.clear()
         self._queue = SimpleQueue()  # drops outcomes that come too late
@@ -319,7 +319,7 @@ class _Loop:
         """Wait for an outcome, and handle all that are there."""
         self._listener.turn("waiting")
         self._engine.flush()
-        wait = min(WATCH, self._watch.rest()) if self._watch else WATCH
+        wait = min(WATCH, self._watch.time_left()) if self._watch else WATCH
         with suppress(Empty):
             self._take_in(self._queue.get(timeout=max(wait, LEAST_WAIT)))
         if monotonic() - self._looked_after >= WATCH:

@@ -101,7 +101,7 @@ class State:
         self._finished: dict[int, Chunk | Failed] = {}  # by the index of the first result
         self._pile = 0  # bytes in `_finished`
         self._loss: WorkersLost | None = None  # the latest
-        self._lost_together: set[Chunk] = set()  # chunks that were in flight then
+        self._lost_together: set[Chunk] = set()  # chunks that were in flight then, and still are
         self._fruitless = 0  # losses since a worker began with a chunk
 
     # What to do next.
@@ -112,7 +112,9 @@ class State:
 
     def todo(self) -> Chunk | Read | None:
         """Return a chunk to send, or what to read for one; None if nothing is to be done now."""
-        if not (self._room() and self._lost_together.isdisjoint(self.in_flight)):
+        if self._lost_together:
+            self._lost_together &= self.in_flight
+        if self._lost_together or not self._room():
             return None
         if self._again:
             return self._resumed()
