@@ -7,7 +7,7 @@ import pytest
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import BatchedCalls, get_active_backend
 
-from phylozoo_parallel._loky.one_call import one_call
+from phylozoo_parallel._loky.one_call import in_process, in_thread
 from phylozoo_parallel._loky.opened import Opened
 from phylozoo_parallel._loky.start import current
 
@@ -53,10 +53,11 @@ def test_our_nested_context_does_not_reach_the_users_own_tasks(processes):
     assert current().submit(surroundings, 0).result(60) == outside
 
 
-def test_a_change_of_the_surrounding_settings_is_noticed():
+@pytest.mark.parametrize("make", [in_process, in_thread])
+def test_a_change_of_the_surrounding_settings_is_noticed(make):
     within = get_active_backend()[0].get_nested_backend()
     nested = pickle.dumps(within)
-    call = pickle.loads(pickle.dumps(one_call(settings, (), nested)))
+    call = pickle.loads(pickle.dumps(make(settings, (), nested)))
     theirs = BatchedCalls([(settings, (), {})], within)
     assert call() == theirs()
     with parallel_config(n_jobs=3, verbose=5):
@@ -66,11 +67,65 @@ def test_a_change_of_the_surrounding_settings_is_noticed():
     assert call() == theirs()
     assert call()[0]["verbose"] != 5
     with pytest.raises(ZeroDivisionError):
-        one_call(divmod, (1, 0), nested)()
+        make(divmod, (1, 0), nested)()
     assert get_active_backend()[0].nesting_level == 0
 
 
-def test_only_loky_processes_get_the_faster_task(processes):
+AT_THE_SAME_TIME = """
+import threading
+from joblib import Parallel, delayed
+from phylozoo_parallel import ThreadingExecutor
+
+inside, over = threading.Event(), threading.Event()
+
+def waits(item):
+    inside.set()
+    assert over.wait(20)
+    return -item
+
+def has_its_own_parallel(item):
+    if item:
+        assert inside.wait(20)
+    found = Parallel(n_jobs=2)(delayed(abs if item else waits)(x) for x in (-1, -2))
+    if item:
+        over.set()
+    return found
+
+print(list(ThreadingExecutor(2).map(has_its_own_parallel, range(2), 1)))
+"""
+
+
+def test_items_that_run_at_the_same_time_can_each_have_a_parallel(run_script):
+    assert run_script(AT_THE_SAME_TIME).stdout == "[[1, 2], [1, 2]]\n"
+
+
+LEAVES_ONE_OPEN = """
+import time
+from joblib import Parallel, delayed
+from phylozoo_parallel import {executor}
+
+open_ones = []
+
+def same(x):
+    time.sleep(0.02)
+    return x
+
+def leaves_one_open(item):
+    open_ones.append(Parallel(n_jobs=2, return_as="generator")(delayed(same)(x) for x in range(6)))
+    return list(open_ones.pop(0)) if len(open_ones) > 1 else list(range(6))
+
+found = list({executor}(1).map(leaves_one_open, range(8), 1))
+print(found == [list(range(6))] * 8)
+list(map(list, open_ones))
+"""
+
+
+@pytest.mark.parametrize("executor", ["ThreadingExecutor", "MultiprocessingExecutor"])
+def test_an_item_may_leave_a_parallel_open_while_the_next_ones_have_theirs(run_script, executor):
+    assert run_script(LEAVES_ONE_OPEN.format(executor=executor)).stdout == "True\n"
+
+
+def test_joblibs_own_processes_and_threads_get_the_faster_task(processes):
     assert list(processes.map(abs, [-1]))  # the pool is open
     from phylozoo_parallel._engines import pools
     from phylozoo_parallel._loky import contract
@@ -80,6 +135,6 @@ def test_only_loky_processes_get_the_faster_task(processes):
     assert Opened.function(pool.task((abs, (-1,)))) is abs
     threads = Opened(contract.ThreadingBackend(nesting_level=0), 2)
     try:
-        assert isinstance(threads.task((abs, (-1,))), contract.BatchedCalls)
+        assert not isinstance(threads.task((abs, (-1,))), contract.BatchedCalls)
     finally:
         threads.close()

@@ -6,7 +6,6 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from importlib.util import find_spec
 from numbers import Real
 from operator import index
@@ -232,9 +231,10 @@ def map_arguments(func: Any, iterable: Iterable[Any]) -> Iterator[Any]:
 
 def length(iterable: Iterable[Any]) -> int | None:
     """Return the length of an input, or None; it is only a hint, so a wrong one does no harm."""
-    with suppress(Exception):
+    try:
         return len(iterable)  # type: ignore[arg-type]
-    return None
+    except Exception:
+        return None
 
 
 def call_arguments(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:

@@ -109,8 +109,9 @@ class Bar:
     def __init__(self, wanted: bool | str, total: int | None) -> None:
         self._bar = None
         self._done = 0
-        with suppress(Exception):
-            self._bar = bar(wanted, total)
+        if wanted or _of_context.get():
+            with suppress(Exception):
+                self._bar = bar(wanted, total)
 
     def show(self, done: int) -> None:
         """Show how many items are done."""

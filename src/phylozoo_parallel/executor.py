@@ -324,14 +324,14 @@ class Executor(ABC):
         engine = None
         in_place = not self._kind or _options.sequential_wanted()
         if not in_place:
-            from phylozoo_parallel._engines import choose
+            from phylozoo_parallel._engines.choose import open_engine
 
-            engine = choose.open_engine(self._kind, self._wanted)
+            engine = open_engine(self._kind, self._wanted)
         if engine is None:  # sequential, or inside a worker, or joblib has no workers here
             # A map inside a worker shows no progress bar.
             bar = in_place and options.progress
             return InPlace.of(*listener.in_place(func, items), options, total, bar)
         # Imported here, and not above, so that the workers of a first map already start meanwhile.
-        from phylozoo_parallel._map import loop
+        from phylozoo_parallel._map.loop import start
 
-        return loop.start(engine, func, items, total, options, listener)
+        return start(engine, func, items, total, options, listener)

@@ -12,7 +12,6 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -85,9 +84,11 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     workers = worker_count(kind, wanted, within)
     pools.here.busy = True
     try:
-        with pools.lock, suppress(contract.Missing):
+        with pools.lock:
             if not contract.missing:
                 return _engine(kind, workers, backend)
+    except contract.Missing:
+        pass
     finally:
         pools.here.busy = False
     return PlainEngine(kind, workers, backend)

@@ -1,5 +1,5 @@
 """
-A task of one call for worker processes: it does what joblib's ``BatchedCalls`` does, in less time.
+A task of one call: it does what joblib's ``BatchedCalls`` does, in less time.
 
 joblib pickles its nested backend again for each task, and opens a ``parallel_config`` for each.
 Here both are kept: the pickle in the caller, and the settings in the worker.
@@ -12,13 +12,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import joblib
+
 from phylozoo_parallel._loky import answers
 
-_entered: dict[bytes, tuple[Any, Any]] = {}
-"""In a worker, by the pickled nested backend: the settings outside a task and inside it."""
+_entered: dict[bytes, tuple[Any, dict[str, Any]]] = {}
+"""By the pickled nested backend: the settings outside a task and inside it."""
 
 
-def one_call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> partial[Any]:
+def in_process(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> partial[Any]:
     """
     Return a task that makes a call inside joblib's nested backend; it returns a list of the result.
 
@@ -29,36 +31,49 @@ def one_call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> 
     nested : bytes
         The nested backend and its number of workers, pickled.
     """
-    return partial(_call, func, args, nested)  # a partial is pickled by C code
+    return partial(_answer, func, args, nested)  # a partial is pickled by C code
+
+
+def in_thread(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> partial[Any]:
+    """Return the same for a worker thread."""
+    return partial(_call, func, args, nested)
 
 
 def function(task: Any) -> Any:
-    """Return the function that a task calls; None for a task of another kind."""
-    return task.args[0] if isinstance(task, partial) and task.func is _call else None
+    """Return the function that a task of a process calls; None for a task of another kind."""
+    return task.args[0] if isinstance(task, partial) and task.func is _answer else None
+
+
+def _answer(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> list[Any]:
+    if not _entered:
+        answers.pickle_fast()
+    answers.ours = result = _call(func, args, nested)
+    return result
 
 
 def _call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> list[Any]:
-    from joblib.parallel import _backend, default_parallel_config
-
-    around = getattr(_backend, "config", default_parallel_config)
-    before, inside = _entered.get(nested) or (None, None)
+    joblibs: Any = joblib.parallel
+    here = joblibs._backend
+    around = getattr(here, "config", joblibs.default_parallel_config)
+    before, inside = _entered.get(nested, (None, {}))
     if before is not around:
-        if not _entered:
-            answers.pickle_fast()
         inside = _inside(nested)
         _entered[nested] = around, inside
-    _backend.config = inside
+    # A backend holds the pool of the Parallel that uses it. Tasks that run at the same time must
+    # not share it, nor may a task find that of an earlier one, which has left a Parallel open.
+    own = object.__new__(type(inside["backend"]))
+    own.__dict__.update(inside["backend"].__dict__)
+    here.config = {**inside, "backend": own}
     try:
-        answers.ours = result = [func(*args)]
-        return result
+        return [func(*args)]
     finally:
-        _backend.config = around
+        here.config = around
 
 
-def _inside(nested: bytes) -> Any:
+def _inside(nested: bytes) -> dict[str, Any]:
     """Return the settings that joblib makes from a nested backend."""
-    from joblib.parallel import _backend, parallel_config
-
     backend, n_jobs = pickle.loads(nested)
-    with parallel_config(backend=backend, n_jobs=n_jobs):
-        return _backend.config
+    with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
+        joblibs: Any = joblib.parallel
+        settings: dict[str, Any] = joblibs._backend.config
+        return settings

@@ -81,12 +81,17 @@ class Opened:
         # Ray's backend is a subclass of joblib's for multiprocessing.
         self.local = context.is_loky(backend) or type(backend) is contract.MultiprocessingBackend
         self.workers = backend.effective_n_jobs(self.parallel.n_jobs)
-        self._nested = backend.get_nested_backend()
-        self._small = b""  # the pickled nested backend, if a task can be a OneCall
-        known = contract.optional("joblib.parallel", contract.parallel)
-        if known and type(backend) is contract.LokyBackend and isinstance(self._nested, tuple):
-            self._small = pickle.dumps(self._nested, pickle.HIGHEST_PROTOCOL)
-        contract.fits("BatchedCalls", contract.BatchedCalls, [], self._nested)
+        nested = backend.get_nested_backend()
+        contract.fits("BatchedCalls", contract.BatchedCalls, [], nested)
+        kinds: dict[Any, Any] = {
+            contract.LokyBackend: one_call.in_process,
+            contract.ThreadingBackend: one_call.in_thread,
+        }
+        joblibs = contract.parallel
+        known = contract.optional("joblib.parallel", joblibs)
+        known = known and "backend" in joblibs.default_parallel_config
+        self._one_call = kinds.get(type(backend)) if known else None
+        self._nested = pickle.dumps(nested, pickle.HIGHEST_PROTOCOL) if self._one_call else b""
         contract.fits(self._name, getattr(backend, self._name), self.task(), callback=None)
 
     def _look_at_executor(self) -> None:
@@ -99,9 +104,11 @@ class Opened:
 
     def task(self, *calls: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         """Return the task that runs these calls in a worker, in the form the backend takes."""
-        if self._small and len(calls) == 1:
-            return one_call.one_call(*calls[0], self._small)
-        return contract.BatchedCalls([(*call, {}) for call in calls], self._nested)
+        if self._one_call and len(calls) == 1:
+            return self._one_call(*calls[0], self._nested)
+        # Each task gets a nested backend of its own, which holds the pool of an item's Parallel.
+        nested = self.backend.get_nested_backend()
+        return contract.BatchedCalls([(*call, {}) for call in calls], nested)
 
     def submit(self, task: Any, callback: Callable[[Any], None]) -> Any:
         """Run a task in a worker; the callback is called with the argument of :meth:`outcome`."""

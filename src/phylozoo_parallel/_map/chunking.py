@@ -290,7 +290,8 @@ def recall(func: Callable[..., Any], way: Hashable) -> tuple[Hashable, Measured]
     latest = _latest.get((what, way))
     if latest is None:
         return (what, way), Measured()
-    caller, worker = (Cost(cost.chunk, cost.item) for cost in (latest.caller, latest.worker))
+    caller = Cost(latest.caller.chunk, latest.caller.item)
+    worker = Cost(latest.worker.chunk, latest.worker.item)
     known = latest.seconds, latest.nbytes, latest.alone, latest.within, latest.between
     return (what, way), Measured(*known, caller, worker, largest=latest.largest, earlier=True)
 

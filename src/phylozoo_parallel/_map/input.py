@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from operator import length_hint
 from time import monotonic
 from typing import Any
 
@@ -22,6 +23,9 @@ SLOW = 0.002
 _EMPTY: tuple[Iterable[Any], ...] = [], (), range(0), {}, {}.values(), {}.items(), set(), "", b""
 _CONTAINERS = {type(iter(it)) for it in _EMPTY}
 """Types of iterators over items that exist already; items of others may have to be waited for."""
+
+_COUNTED = {type(iter(it)) for it in _EMPTY[:3]}
+"""Those of them that know how many items are left, and raise no error at their end."""
 
 
 class Input:
@@ -43,6 +47,7 @@ class Input:
         self._items = items
         self._begun: list[Any] = []  # the items so far of a chunk that must be complete
         self._read_on = self._read_blocks if type(items) in _CONTAINERS else self._read_singly
+        self._counted = type(items) in _COUNTED
 
     def read(
         self, size: int, seconds: float, hurry: Callable[[], bool] = lambda: False
@@ -81,7 +86,7 @@ class Input:
             items.extend(islice(self._items, most - len(items)))
             if len(items) < most:
                 return True
-        return False
+        return self._counted and not length_hint(self._items)
 
     def _read_singly(
         self, items: list[Any], size: int, seconds: float, hurry: Callable[[], bool]

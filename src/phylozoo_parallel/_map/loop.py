@@ -319,9 +319,12 @@ class _Loop:
         """Wait for an outcome, and handle all that are there."""
         self._listener.turn("waiting")
         self._engine.flush()
-        wait = min(WATCH, self._watch.time_left()) if self._watch else WATCH
-        with suppress(Empty):
-            self._take_in(self._queue.get(timeout=max(wait, LEAST_WAIT)))
+        wait = max(min(WATCH, self._watch.time_left()), LEAST_WAIT) if self._watch else WATCH
+        try:
+            came = self._queue.get(timeout=wait)
+        except Empty:
+            came = None
+        self._take_in(came)
         if monotonic() - self._looked_after >= WATCH:
             self._engine.look_after()
             self._looked_after = monotonic()

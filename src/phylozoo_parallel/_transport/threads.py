@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -53,8 +52,10 @@ class InThread(Transport):
         chunk.items = ()
         chunk.nbytes = sys.getsizeof(results)
         if done:
-            with suppress(Exception):  # a result's own __sizeof__ may fail
+            try:
                 chunk.nbytes += done * sys.getsizeof(results[0])
+            except Exception:  # of the result's own __sizeof__
+                return
 
     def end(self, in_flight: set[Chunk]) -> None:
         """Tell the workers to stop."""
