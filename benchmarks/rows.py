@@ -198,7 +198,7 @@ ALL = [
         targets={"no profile": 1.02},
         size=100_000,
         quick=2_000,
-        repeat=15,
+        repeat=201,
     ),
     Row(
         "profile-threads",
@@ -212,7 +212,7 @@ ALL = [
         targets={"no profile": 1.02},
         size=100_000,
         quick=2_000,
-        repeat=15,
+        repeat=201,
     ),
     Row(
         "captured-dict",

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from time import perf_counter
+from time import perf_counter, process_time, thread_time
 from typing import Any
 
 from phylozoo_parallel._shipping import board, exceptions, pickles
@@ -32,7 +32,6 @@ from phylozoo_parallel._worker.run import (
     Pace,
     Task,
     Times,
-    cpu_seconds,
     describe,
     here,
     run,
@@ -88,10 +87,10 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
         still = partial(wanted, key, its.ticket)
         task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
-        unpacked, cpu = perf_counter(), cpu_seconds(task.pace)
+        unpacked, cpu = perf_counter(), _cpu_seconds(task.pace)
         with notices.collecting(caller is not None) as noticed:
             ran, longest = settings.as_caller(callers, run, task)
-        done, cpu = perf_counter(), cpu_seconds(task.pace, cpu)
+        done, cpu = perf_counter(), _cpu_seconds(task.pace, cpu)
         note(max(len(task.results), 1), 0)  # 0 and 0 would mean: before the first item
         outcome = _packed(task, begin, ran, task.failures, reply)
         times = None
@@ -102,6 +101,13 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
     finally:
         settings.limits.leave()
         here.kind = None
+
+
+def _cpu_seconds(pace: Pace, since: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
+    """Return the CPU seconds of this thread and its process since then, if times are taken."""
+    if not pace.timed:
+        return since
+    return thread_time() - since[0], process_time() - since[1]
 
 
 def _me(elsewhere: bool) -> str:

@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, starmap
-from time import perf_counter, process_time, thread_time
+from time import perf_counter, thread_time
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._worker import settings
@@ -66,7 +66,7 @@ class Times(NamedTuple):
     cpu: float
     """CPU seconds of the thread that ran the items."""
     cpu_all: float
-    """CPU seconds of all threads of its process."""
+    """CPU seconds of all threads of a worker process; in a worker thread, the same as `cpu`."""
     longest: tuple[float, int, int]
     """The longest item: its seconds, its index, and the number of items measured together."""
 
@@ -146,22 +146,16 @@ def run_in_thread(task: Task, errors: tuple[str, ...] | None) -> Outcome:
         if not task.wanted():
             return [], 0, (0.0,), (), None, None
         settings.own_numbers(errors)
-        cpu = cpu_seconds(task.pace)
+        timed = task.pace.timed
+        cpu = thread_time() if timed else 0.0
         ran, longest = run(task)
         now, times = perf_counter(), None
-        if task.pace.timed:
-            name, used = threading.current_thread().name, cpu_seconds(task.pace, cpu)
-            times = Times(name, None, None, begin, begin, begin, now, now, *used, longest)
+        if timed:
+            name, used = threading.current_thread().name, thread_time() - cpu
+            times = Times(name, None, None, begin, begin, begin, now, now, used, used, longest)
         return task.results, len(task.results), (now - begin, *ran), task.failures, None, times
     finally:
         here.kind = None
-
-
-def cpu_seconds(pace: Pace, since: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
-    """Return the CPU seconds of this thread and its process since then, if times are taken."""
-    if not pace.timed:
-        return since
-    return thread_time() - since[0], process_time() - since[1]
 
 
 def run(task: Task) -> tuple[tuple[float, int, float], tuple[float, int, int]]:
