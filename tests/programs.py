@@ -334,7 +334,7 @@ class Run:
         whole = plan.read is None or plan.read > len(self.results)
         right = self.as_each_item_must_be() if plan.going_on else self.as_the_built_in_map()
         # Without retries any death in the pool may end the map, earlier than its own would.
-        lost = isinstance(error, WorkerLostError) and self.may_be_lost() and not plan.going_on
+        lost = self.lost_early() and not plan.going_on
         if whole and not lost:
             right &= type(error) is expected if expected else error is None
         else:
@@ -366,6 +366,12 @@ class Run:
         """Return whether an item may be lost with a worker that another item ended."""
         return self.deaths and not self.plan.retries
 
+    def lost_early(self) -> bool:
+        """Return whether the map ended where results were lost with a worker, and says so."""
+        if isinstance(self.error, TimeoutError) and not self.plan.retries:
+            return str(self.error).endswith("are lost with it")
+        return isinstance(self.error, WorkerLostError) and self.may_be_lost()
+
     def as_the_built_in_map(self) -> bool:
         """Return whether the results are right, up to where the map has to end."""
         plan, error = self.plan, self.error
@@ -377,7 +383,7 @@ class Run:
             right = len(set(items)) == len(items)
             right &= not set(items) & {*plan.failing, *plan.deadly, *plan.hanging, plan.ends}
             right &= all(0 <= item < plan.size for item in items)
-        lost = isinstance(error, WorkerLostError) and self.may_be_lost()
+        lost = self.lost_early()
         if (plan.read is None or plan.read > len(items)) and not lost:
             right &= set(range(stop)) <= set(items)
             if plan.ends is not None and expected:

@@ -66,7 +66,19 @@ class TestSalvage:
             again, [(index, error)] = self.left(Progress(pid, 2, 1, 1.0), retries=0)
             assert (again, index) == ([], 100)
             assert isinstance(error, WorkerLostError)
-            assert "item 102 = 2" in str(error)
+            assert str(error).startswith("item 102 = 2: its worker process died")
+            assert str(error).endswith("the items before it, from 100 on, are lost with it")
+
+    def test_without_retries_a_late_item_says_which_results_are_lost_with_it(self):
+        again, [(index, error)] = self.left(Progress(5, 2, 1, 1.0), retries=0, late=True)
+        assert (again, index) == ([], 100)
+        assert isinstance(error, TimeoutError)
+        assert str(error) == (
+            "item 102 = 2 took longer than timeout=2.0 seconds; "
+            "the results of the items before it, from 100 on, are lost with it"
+        )
+        _, [(_, first)] = self.left(Progress(5, 0, 1, 1.0), retries=0, late=True)
+        assert str(first) == "item 100 = 0 took longer than timeout=2.0 seconds"
 
     def test_a_late_item_ends_the_map_after_those_before_it(self):
         again, [(index, error)] = self.left(Progress(5, 2, 1, 1.0), late=True)

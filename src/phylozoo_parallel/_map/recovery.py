@@ -61,6 +61,8 @@ def salvage(
         return before + singles + after, []
     kind = TimeoutError if chunk.late else WorkerLostError
     if not options.return_exceptions:
+        if begin > lost:
+            message += f"; the results of the items before it, from {first} on, are lost with it"
         return before, [(first + lost, kind(message))]
     failed: list[tuple[int, Exception]] = []
     for it in range(lost, end):
