@@ -102,14 +102,20 @@ def run_page(run_script, tmp_path):
     return run
 
 
-def run_python(*args, timeout=60, stdin=""):
+def run_python(*args, timeout=60, stdin="", folder=None, variables=None):
     """Run the interpreter, with a time limit that its workers cannot hold up."""
     command = [sys.executable, "-X", "faulthandler", *map(str, args)]
     with TemporaryFile("w+") as given, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         given.write(stdin)
         given.seek(0)
         process = subprocess.Popen(
-            command, stdin=given, stdout=out, stderr=err, start_new_session=True
+            command,
+            stdin=given,
+            stdout=out,
+            stderr=err,
+            cwd=folder,
+            env={**os.environ, **(variables or {})},
+            start_new_session=True,
         )
         try:
             status = process.wait(timeout)

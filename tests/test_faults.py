@@ -5,6 +5,9 @@ The table is in faults/, which also runs one case, or all of them to print a tab
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import pytest
 from conftest import run_python
@@ -27,27 +30,45 @@ def here(case, backend):
     return pytest.param(case, backend)
 
 
+def outcomes(tmp_path_factory, name, backend):
+    """Run one case, or all that may share an interpreter; return their outcomes by name."""
+    variables = {"FAULTS": str(tmp_path_factory.mktemp("faults"))}
+    done = run_python(
+        "-m", "tests.faults", name, backend, timeout=180, folder=ROOT, variables=variables
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {told["case"]: (told, done.stderr) for told in lines}
+
+
+def chosen(session):
+    """Return the cases and backends of the tests that will run."""
+    for item in session.items:
+        skipped = any(mark.args[0] for mark in item.iter_markers("skipif"))
+        if item.path == Path(__file__) and hasattr(item, "callspec") and not skipped:
+            yield item.callspec.params["case"], item.callspec.params["backend"]
+
+
 @pytest.fixture(scope="module")
-def told_of(tmp_path_factory):
-    """Return the outcome of a case; cases that may share an interpreter run together."""
-    known = {}
+def told_of(tmp_path_factory, request):
+    """Return the outcome of a case; those that mostly wait run two at a time, beside the others."""
+    run = partial(outcomes, tmp_path_factory)
 
-    def run(name, backend):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FAULTS", str(tmp_path_factory.mktemp("faults")))
-            patch.chdir(ROOT)
-            done = run_python("-m", "tests.faults", name, backend, timeout=180)
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        return {told["case"]: (told, done.stderr) for told in lines}
+    def program(case):
+        return "shared" if case.shares() else case.name
 
-    def tell(case, backend):
-        if not case.shares():
-            return run(case.name, backend)[case.name]
-        if backend not in known:
-            known[backend] = run("shared", backend)
-        return known[backend][case.name]
+    with ThreadPoolExecutor(2) as beside:
+        begun = {}
+        for case, backend in chosen(request.session):
+            which = program(case), backend
+            if (case.shares() or "hangs" in case.name) and which not in begun:
+                begun[which] = beside.submit(run, *which)
 
-    return tell
+        def tell(case, backend):
+            which = program(case), backend
+            found = begun.get(which) if case.shares() else begun.pop(which, None)
+            return (found.result() if found else run(*which))[case.name]
+
+        yield tell
 
 
 @pytest.mark.parametrize(("case", "backend"), [here(*run) for run in cases.RUNS], ids=NAMES)
