@@ -374,7 +374,7 @@ class Run:
 
     def as_the_built_in_map(self) -> bool:
         """Return whether the results are right, up to where the map has to end."""
-        plan, error = self.plan, self.error
+        plan = self.plan
         stop, expected = plan.stop
         items = [result[0] for result in self.results]
         if self.ordered:

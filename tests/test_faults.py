@@ -50,18 +50,16 @@ def chosen(session):
 
 @pytest.fixture(scope="module")
 def told_of(tmp_path_factory, request):
-    """Return the outcome of a case; those that mostly wait run two at a time, beside the others."""
+    """Return the outcome of a case; as they mostly wait, several run at a time."""
     run = partial(outcomes, tmp_path_factory)
 
     def program(case):
         return "shared" if case.shares() else case.name
 
-    with ThreadPoolExecutor(2) as beside:
-        begun = {}
-        for case, backend in chosen(request.session):
-            which = program(case), backend
-            if (case.shares() or "hangs" in case.name) and which not in begun:
-                begun[which] = beside.submit(run, *which)
+    with ThreadPoolExecutor(3) as several:
+        wanted = {(program(case), backend) for case, backend in chosen(request.session)}
+        longest_first = sorted(wanted, key=lambda which: ("hangs" not in which[0], which))
+        begun = {which: several.submit(run, *which) for which in longest_first}
 
         def tell(case, backend):
             which = program(case), backend
