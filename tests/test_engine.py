@@ -455,7 +455,7 @@ class TestDirectPath:
             from phylozoo_parallel import MultiprocessingExecutor
 
             def several(size):
-                results = MultiprocessingExecutor(2).map(bytes, [size] * 20, 1)
+                results = MultiprocessingExecutor(2).map(bytes, [size] * 12, 1)
                 return set(map(len, results))
 
             assert list(MultiprocessingExecutor(2).map(abs, [1, 2])) == [1, 2]
