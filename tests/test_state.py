@@ -126,6 +126,32 @@ class TestHandingOut:
             assert it.ready()
             assert it.take() == Failed(error, ends=True)
 
+    @pytest.mark.parametrize("again", ["lost", "rest", "singles"])
+    def test_nothing_after_the_error_that_ends_the_map_is_run_again(self, again):
+        it = state()
+        chunks = [sent(it) for _ in range(4)]
+        it.in_flight.remove(chunks[1])
+        it.fail(5, ValueError("bad"))
+        for chunk in chunks[3], chunks[0]:
+            if again == "lost":
+                lost(it, chunk)
+                continue
+            it.in_flight.remove(chunk)
+            it.rest(chunk) if again == "rest" else it.singles(chunk.first, chunk.items)
+        it.in_flight.clear()
+        assert sent(it).first == 0
+        it.in_flight.clear()
+        others = [1, 2, 3, 4] if again == "singles" else []
+        assert [it.todo().first for _ in others] == others
+        assert not it.more()
+
+    def test_an_earlier_error_that_ends_the_map_replaces_a_later_one(self):
+        it = state()
+        it.fail(7, ValueError("later"))
+        it.fail(5, ValueError("earlier"))
+        it.rest(Chunk(6, [6]))
+        assert not it.more()
+
     def test_an_error_of_the_input_is_handed_out_at_its_place(self):
         it = state()
         chunk = it.took([0, 1], 0.0, over=True, error=OSError("disk"))

@@ -98,6 +98,7 @@ class State:
         self._round = 0  # items that were left when the latest round began
         self._next = 0  # index of the next result to hand out
         self._again: deque[Chunk] = deque()  # chunks to send (again) before any new one
+        self._end: int | None = None  # index of the error that ends the map
         self._finished: dict[int, Chunk | Failed] = {}  # by the index of the first result
         self._pile = 0  # bytes in `_finished`
         self._loss: WorkersLost | None = None  # the latest
@@ -202,16 +203,15 @@ class State:
         self.done += items
         self._finished[chunk.first] = chunk
 
-    def rest(self, chunk: Chunk) -> None:
-        """Send the rest of a longer chunk, which a worker has returned."""
-        self._again.appendleft(chunk)
+    def rest(self, *chunks: Chunk) -> None:
+        """Send chunks of items that have no result yet, unless the map ends before them."""
+        waiting = [*chunks, *self._again]
+        waiting = [it for it in waiting if self._end is None or it.first < self._end]
+        self._again = deque(sorted(waiting, key=lambda chunk: chunk.first))
 
     def singles(self, first: int, items: Sequence[Any]) -> None:
         """Run items again in chunks of one."""
-        self._again.extendleft(
-            Chunk(first + position, items[position : position + 1])
-            for position in reversed(range(len(items)))
-        )
+        self.rest(*(Chunk(first + it, items[it : it + 1]) for it in range(len(items))))
 
     def lost(self, chunk: Chunk, loss: WorkersLost) -> None:
         """Run the items of a lost chunk again, or end the map."""
@@ -232,7 +232,7 @@ class State:
             self.end(chunk.first, WorkerLostError(message))
             return
         again, failed = recovery.salvage(chunk, loss, self.options)
-        self._again = deque(sorted([*again, *self._again], key=lambda chunk: chunk.first))
+        self.rest(*again)
         for index, error in failed:
             if begun and begun.at_function:  # the function would kill the worker with any item
                 self.end(index, error)
@@ -266,7 +266,8 @@ class State:
         """End the map with this error, once the results before it are handed out."""
         self._finished[index] = Failed(error, ends=True)
         self.exhausted = True
-        self._again = deque(chunk for chunk in self._again if chunk.first < index)
+        self._end = index if self._end is None else min(index, self._end)
+        self.rest()
 
     def clear(self) -> None:
         """Drop all results that were not handed out."""
