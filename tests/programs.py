@@ -369,7 +369,7 @@ class Run:
     def lost_early(self) -> bool:
         """Return whether the map ended where results were lost with a worker, and says so."""
         if isinstance(self.error, TimeoutError) and not self.plan.retries:
-            return str(self.error).endswith("are lost with it")
+            return str(self.error).endswith("are lost with that worker")
         return isinstance(self.error, WorkerLostError) and self.may_be_lost()
 
     def as_the_built_in_map(self) -> bool:

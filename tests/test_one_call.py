@@ -101,7 +101,7 @@ def test_items_that_run_at_the_same_time_can_each_have_a_parallel(run_script):
 
 LEAVES_ONE_OPEN = """
 import time
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from phylozoo_parallel import {executor}
 
 open_ones = []
@@ -111,18 +111,24 @@ def same(x):
     return x
 
 def leaves_one_open(item):
+    {more}
     open_ones.append(Parallel(n_jobs=2, return_as="generator")(delayed(same)(x) for x in range(6)))
     return list(open_ones.pop(0)) if len(open_ones) > 1 else list(range(6))
 
-found = list({executor}(1).map(leaves_one_open, range(8), 1))
+found = list({executor}(1).map(leaves_one_open, range(8), {chunksize}))
 print(found == [list(range(6))] * 8)
 list(map(list, open_ones))
 """
 
 
 @pytest.mark.parametrize("executor", ["ThreadingExecutor", "MultiprocessingExecutor"])
-def test_an_item_may_leave_a_parallel_open_while_the_next_ones_have_theirs(run_script, executor):
-    assert run_script(LEAVES_ONE_OPEN.format(executor=executor)).stdout == "True\n"
+@pytest.mark.parametrize("chunksize", [1, 8])
+@pytest.mark.parametrize("more", ["", "parallel_config(n_jobs=2)"])
+def test_an_item_may_leave_a_parallel_open_while_the_next_ones_have_theirs(
+    run_script, executor, chunksize, more
+):
+    code = LEAVES_ONE_OPEN.format(executor=executor, chunksize=chunksize, more=more)
+    assert run_script(code).stdout == "True\n"
 
 
 def test_joblibs_own_processes_and_threads_get_the_faster_task(processes):

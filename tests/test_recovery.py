@@ -67,7 +67,7 @@ class TestSalvage:
             assert (again, index) == ([], 100)
             assert isinstance(error, WorkerLostError)
             assert str(error).startswith("item 102 = 2: its worker process died")
-            assert str(error).endswith("the items before it, from 100 on, are lost with it")
+            assert str(error).endswith("items before it, from 100 on, are lost with that worker")
 
     def test_without_retries_a_late_item_says_which_results_are_lost_with_it(self):
         again, [(index, error)] = self.left(Progress(5, 2, 1, 1.0), retries=0, late=True)
@@ -75,7 +75,7 @@ class TestSalvage:
         assert isinstance(error, TimeoutError)
         assert str(error) == (
             "item 102 = 2 took longer than timeout=2.0 seconds; "
-            "the results of the items before it, from 100 on, are lost with it"
+            "results of items before it, from 100 on, are lost with that worker"
         )
         _, [(_, first)] = self.left(Progress(5, 0, 1, 1.0), retries=0, late=True)
         assert str(first) == "item 100 = 0 took longer than timeout=2.0 seconds"

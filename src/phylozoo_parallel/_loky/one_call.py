@@ -7,6 +7,7 @@ Here both are kept: the pickle in the caller, and the settings in the worker.
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,29 @@ import joblib
 
 from phylozoo_parallel._loky import answers
 
-_entered: dict[bytes, tuple[Any, dict[str, Any]]] = {}
+
+class _Inside(dict[str, Any]):
+    """
+    joblib's settings inside a task; each ``Parallel`` there gets a nested backend of its own.
+
+    A backend holds the pool of the ``Parallel`` that uses it. Items that run at the same time must
+    not share it, nor must an item find that of an earlier one, which has left a ``Parallel`` open.
+    """
+
+    def __init__(self, settings: dict[str, Any], nested: Any) -> None:
+        super().__init__(settings)
+        self._nested = nested
+
+    def __getitem__(self, name: str) -> Any:
+        found = super().__getitem__(name)
+        return copy.copy(found) if found is self._nested else found
+
+    def copy(self) -> _Inside:  # for a context inside the task
+        """Return the same settings."""
+        return _Inside(self, self._nested)
+
+
+_entered: dict[bytes, tuple[Any, _Inside | None]] = {}
 """By the pickled nested backend: the settings outside a task and inside it."""
 
 
@@ -55,25 +78,21 @@ def _call(func: Callable[..., Any], args: tuple[Any, ...], nested: bytes) -> lis
     joblibs: Any = joblib.parallel
     here = joblibs._backend
     around = getattr(here, "config", joblibs.default_parallel_config)
-    before, inside = _entered.get(nested, (None, {}))
+    before, inside = _entered.get(nested, (None, None))
     if before is not around:
         inside = _inside(nested)
         _entered[nested] = around, inside
-    # A backend holds the pool of the Parallel that uses it. Tasks that run at the same time must
-    # not share it, nor may a task find that of an earlier one, which has left a Parallel open.
-    own = object.__new__(type(inside["backend"]))
-    own.__dict__.update(inside["backend"].__dict__)
-    here.config = {**inside, "backend": own}
+    here.config = inside
     try:
         return [func(*args)]
     finally:
         here.config = around
 
 
-def _inside(nested: bytes) -> dict[str, Any]:
+def _inside(nested: bytes) -> _Inside:
     """Return the settings that joblib makes from a nested backend."""
     backend, n_jobs = pickle.loads(nested)
     with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
         joblibs: Any = joblib.parallel
-        settings: dict[str, Any] = joblibs._backend.config
-        return settings
+        settings = joblibs._backend.config
+        return _Inside(settings, settings["backend"])

@@ -62,7 +62,7 @@ def salvage(
     kind = TimeoutError if chunk.late else WorkerLostError
     if not options.return_exceptions:
         if begin > lost:
-            message += f"; the results of the items before it, from {first} on, are lost with it"
+            message += f"; results of items before it, from {first} on, are lost with that worker"
         return before, [(first + lost, kind(message))]
     failed: list[tuple[int, Exception]] = []
     for it in range(lost, end):
