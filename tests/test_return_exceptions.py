@@ -160,6 +160,27 @@ class TestWhatCannotTravel:
         for index in 1, 4:
             assert f"the result of item {index} could not be {what}" in str(results[index])
 
+    @pytest.mark.parametrize("going_on", [False, True])
+    def test_without_retries_no_item_runs_again_to_find_such_a_result(
+        self, processes, tmp_path, going_on
+    ):
+        def func(item):
+            with open(tmp_path / "ran", "a") as file:
+                file.write(f"{item} ")
+            return Unreadable() if item == 2 else item
+
+        executor = type(processes)(2, retries=0, chunksize=4)
+        results = executor.map(func, range(4), return_exceptions=going_on)
+        told = "the result of one of the items 0 to 3 could not be unpickled"
+        if going_on:
+            failed = list(results)
+            assert [type(it) for it in failed] == 4 * [pickle.UnpicklingError]
+            assert all(told in str(it) for it in failed)
+        else:
+            with pytest.raises(pickle.UnpicklingError, match=told):
+                list(results)
+        assert (tmp_path / "ran").read_text() == "0 1 2 3 "
+
     def test_a_function_that_cannot_be_unpickled_ends_the_map(self, processes):
         held = Unreadable()
         with pytest.raises(pickle.UnpicklingError, match="the function could not be unpickled"):

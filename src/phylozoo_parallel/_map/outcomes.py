@@ -127,6 +127,7 @@ class Outcomes:
         try:
             results = self._transport.values(chunk)
         except Exception as error:
+            self._state.done -= len(chunk.items)
             self._one_by_one(chunk, error)
             return []
         for failure in chunk.failures:
@@ -138,8 +139,14 @@ class Outcomes:
 
     def _one_by_one(self, chunk: Chunk, error: Exception) -> None:
         """Run the items of a chunk one by one, to find the result that cannot be unpickled."""
+        state, whose = self._state, f"the result of item {chunk.first}"
         if len(chunk.items) > 1:
-            self._state.singles(chunk.first, chunk.items)
-            return
-        message = f"the result of item {chunk.first} could not be unpickled: {line(error)}"
-        self._state.fail(chunk.first, pickle.UnpicklingError(message), error)
+            if state.options.retries:
+                state.singles(chunk.first, chunk.items)
+                return
+            whose = f"the result of one of the {chunk}"  # with retries=0 no item runs twice
+        for index in range(chunk.first, chunk.first + len(chunk.items)):
+            message = f"{whose} could not be unpickled: {line(error)}"
+            state.fail(index, pickle.UnpicklingError(message), error)
+            if not state.options.return_exceptions:
+                return
