@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from itertools import chain
+from operator import length_hint
 from typing import Any
 
 from phylozoo_parallel._map.source import with_source
@@ -57,10 +58,16 @@ class Results(chain[Any]):
 
 
 class _Chunks:
-    """A generator that can be closed in one thread while it runs in another."""
+    """
+    A generator of lists that can be closed in one thread while it runs in another.
+
+    Threads that read at the same time get the same iterator over a list until it is exhausted, so
+    that ``chain``, which holds one at a time, loses no result.
+    """
 
     def __init__(self, chunks: Generator[list[Any], None, None], stop: Callable[[], None]) -> None:
         self._chunks = chunks
+        self._latest: Iterator[Any] = iter([])  # results of the latest chunk, but those taken
         self._stop = stop
         self._turn = threading.RLock()
         self._closed = False
@@ -68,12 +75,16 @@ class _Chunks:
     def __iter__(self) -> _Chunks:
         return self
 
-    def __next__(self) -> list[Any]:
-        with self._turn:
-            if self._closed:
-                self._end()
-                raise StopIteration
-            return next(self._chunks)
+    def __next__(self) -> Iterator[Any]:
+        if not self._closed:
+            with self._turn:
+                # Another thread may have come for results, too, while this one was on its way.
+                if not length_hint(self._latest):
+                    self._latest = iter(next(self._chunks))
+        if self._closed:  # by now, perhaps: the generator could not be closed while it ran
+            self.close()
+            raise StopIteration
+        return self._latest
 
     def close(self) -> None:
         self._closed = True
