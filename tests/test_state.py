@@ -190,6 +190,13 @@ class TestLoss:
         lost(it, chunks[0], Progress(9, 0, 0, 1.0, at_function=True), loss=loss)
         assert sent(it).first == 0
 
+    def test_a_chunk_that_was_sent_after_the_loss_is_in_another_pool(self):
+        it = state()
+        chunks, loss = [sent(it) for _ in range(2)], died()
+        chunks[1].sent = loss.when + 1  # to the new pool, before this map heard of the loss
+        lost(it, chunks[0], loss=loss)
+        assert it.todo().first == 0
+
     def test_nothing_is_sent_again_when_another_chunk_of_the_lost_pool_ends_the_map(self):
         it = state(retries=0)
         chunks, loss = [sent(it) for _ in range(2)], died()
@@ -248,6 +255,30 @@ class TestLoss:
             lost(it, sent(it))
         assert it.ready()
         assert "no worker lived long enough to begin with item 0" in str(it.take().error)
+
+    def test_results_between_deaths_show_that_workers_begin(self):
+        it = state(total=1000)
+        for _ in range(FRUITLESS + 2):
+            lost(it, sent(it))
+            came(it, sent(it))
+        assert it.more()
+
+
+class TestNeeded:
+    def test_all_items_hold_up_a_map_that_has_no_end_yet(self):
+        assert state().needed() == float("inf")
+
+    def test_items_after_the_error_that_ends_the_map_hold_up_nothing(self):
+        it = state()
+        it.fail(5, ValueError())
+        assert it.needed() == 5
+
+    def test_they_do_while_an_earlier_chunk_has_to_be_sent_again(self):
+        it = state()
+        chunk = sent(it)
+        it.fail(5, ValueError())
+        lost(it, chunk)
+        assert it.needed() == float("inf")
 
 
 def test_a_late_item_in_a_thread_is_given_up_and_the_rest_is_sent_again():

@@ -21,6 +21,8 @@ class Chunk:
     items: Sequence[Any]
     losses: int = 0
     """How often a worker died while it ran these items."""
+    sent: float = 0.0
+    """When it was sent, by ``time.monotonic``."""
     away: float = 0.0
     """Seconds from sending the chunk to its outcome; 0 if the way takes no time worth counting."""
     handled: float = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 from phylozoo_parallel._chunk import Chunk
@@ -32,6 +33,8 @@ class WorkersLost(Exception):
         When each worker last noted something on the board, by pid.
     reason : str or None
         Why no worker can start; empty if workers can start, None if that was not tried.
+    when : float
+        When this was noticed, by ``time.monotonic``.
     """
 
     def __init__(self, codes: dict[int, str] | None, noted: dict[int, float]) -> None:
@@ -40,6 +43,7 @@ class WorkersLost(Exception):
         super().__init__(" and ".join(died) or none)
         self.codes, self.noted = codes, noted
         self.reason: str | None = None
+        self.when = monotonic()
 
     @property
     def died_at_start(self) -> bool:
@@ -138,8 +142,11 @@ class Engine(ABC):
             They cannot.
         """
 
-    def hand_over(self, watch: Watch) -> None:
-        """Have the next maps watch the chunks that are still in flight when this one ends."""
+    def share(self, watch: Watch) -> None:
+        """Have other maps look after the chunks of this one, too: it may be away, or ended."""
+
+    def unshare(self, watch: Watch) -> None:
+        """End that; if the watch is not over, keep it until it is."""
 
     @abstractmethod
     def release(self) -> None:

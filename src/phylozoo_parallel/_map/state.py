@@ -12,6 +12,7 @@ Nothing here waits, reads a clock or uses threads. :mod:`.loop` does, and passes
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -30,8 +31,10 @@ PILE = 64 << 20
 """Most bytes of finished items and results that may wait behind a slow item."""
 
 FRUITLESS = 10
-"""Give up after this many consecutive deaths, besides `retries`, in which no worker had started
-a chunk."""
+"""
+Give up after this many deaths, besides `retries`, in which no worker had started a chunk, if none
+has started one and returned it in between.
+"""
 
 _log = logging.getLogger("phylozoo_parallel")
 
@@ -171,6 +174,15 @@ class State:
         """Note how many results of the chunk taken last were handed out."""
         self._next += results
 
+    def needed(self) -> float:
+        """
+        Return the index before which items hold up the map if they take too long.
+
+        Later items are not handed out, because the map ends with an error. But if an earlier chunk
+        has yet to be sent, it may have to wait for the worker of any of them.
+        """
+        return math.inf if self._end is None or self._again else self._end
+
     def read_out(self, chunk: Chunk, items: int, seconds: float) -> None:
         """Note that the results of a chunk were unpacked, and how long that took."""
         unpacked = chunk.packing + seconds
@@ -199,6 +211,7 @@ class State:
 
     def came(self, chunk: Chunk, items: int) -> None:
         """Note that a chunk came back with the results of its first `items` items."""
+        self._fruitless = 0
         self._pile += chunk.nbytes
         self.done += items
         self._finished[chunk.first] = chunk
@@ -222,8 +235,10 @@ class State:
             return
         if loss is not self._loss:
             # The chunks of a pool are lost together, but come back one by one. Nothing is sent
-            # again before all are back, because one of them may end the map.
-            self._loss, self._lost_together = loss, set(self.in_flight)
+            # again before all are back, because one of them may end the map. What was sent later is
+            # in another pool.
+            self._loss = loss
+            self._lost_together = {it for it in self.in_flight if it.sent < loss.when}
             self._fruitless += begun is None
         if begun:
             self._fruitless = 0
