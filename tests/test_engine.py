@@ -600,6 +600,7 @@ class TestThreads:
 
         before = threading.active_count()
         monkeypatch.setitem(BACKENDS, "threading", Counting)
+        pools.close_idle(17)
         with ThreadingExecutor(17) as executor:  # a size whose pool is not open yet
             assert list(executor.map(abs, range(10), 3)) == list(range(10))
         assert Counting.submitted == 4

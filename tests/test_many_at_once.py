@@ -63,6 +63,18 @@ class TestThreads:
             at_once(lambda: read.extend(itertools.islice(results, 30)))
         assert read == [-x for x in range(300)]
 
+    def test_results_may_be_read_by_several_threads_at_once(self, workers):
+        for _ in range(5):
+            results, read = workers.map(abs, range(200), 10), []
+
+            def take(results=results, read=read):
+                for result in results:
+                    read.append(result)
+                    time.sleep(1e-4)  # other threads read on
+
+            at_once(*[take] * 3)
+            assert sorted(read) == list(range(200))
+
 
 class TestInterleaved:
     def test_two_maps_of_one_executor_are_read_in_turn(self, workers):
@@ -224,6 +236,40 @@ class TestUnusualPlaces:
         right = f"{sum(range(2, 10**5 + 1)) if state == 'in use' else 36}\n"
         assert done.stdout == right or re.match("told: .*shutdown\n", done.stdout)
 
+    def test_a_dropped_map_may_be_collected_in_lokys_thread(self, run_script):
+        """A caller that resizes the pool holds our lock, and waits for that thread."""
+        run_script(
+            """
+            import gc
+            from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
+            from phylozoo_parallel._loky.start import current
+
+            class Cycle:
+                pass
+
+            def drop_one(timeout):
+                cycle = Cycle()
+                cycle.itself = cycle
+                cycle.results = ThreadingExecutor(2, timeout=timeout).map(abs, range(1000), 1)
+                next(cycle.results)
+
+            list(MultiprocessingExecutor(3).map(abs, range(6)))
+            manager = type(current()._executor_manager_thread)
+            process = manager.process_result_item
+
+            def collecting(self, item):
+                gc.collect()  # as may happen at any allocation
+                process(self, item)
+
+            manager.process_result_item = collecting
+            gc.disable()
+            for timeout in None, 5.0:
+                for workers in 2, 3:
+                    drop_one(timeout)
+                    assert list(MultiprocessingExecutor(workers).map(abs, range(6)))
+            """
+        )
+
     @pytest.mark.parametrize("backend", PARALLEL)
     def test_maps_run_in_forked_children(self, run_script, backend):
         """Several children at once, while the parent's own map goes on."""
@@ -282,6 +328,35 @@ class TestUnusualPlaces:
             """,
             backend,
         )
+
+    @pytest.mark.parametrize("how", ["results.close()", "del results"])
+    def test_a_forked_child_may_let_go_of_its_parents_map(self, run_script, how):
+        """The pool of a user's context is closed by its last map, but not in the child."""
+        ran = run_script(
+            f"""
+            import os, warnings
+            import time
+            import joblib
+            warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+            from phylozoo_parallel import MultiprocessingExecutor
+
+            def naps(item):
+                time.sleep(0.05)
+                return item
+
+            if __name__ == "__main__":
+                with joblib.parallel_config("multiprocessing"):
+                    results = MultiprocessingExecutor(2).map(naps, range(10))
+                    next(results)
+                    child = os.fork()
+                    if not child:
+                        {how}
+                        os._exit(0)
+                    assert os.waitpid(child, 0)[1] == 0
+                    assert list(results) == list(range(1, 10))
+            """
+        )
+        assert ran.stderr == ""
 
 
 def dies(directory, name, times):

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -383,6 +384,68 @@ class TestCloseInAnotherThread:
                 closer.join(20)
             assert list(results) == []
         assert list(workers.map(abs, range(20))) == list(range(20))
+
+    def test_close_does_not_wait_for_a_slow_input(self, workers):
+        gate, ran, opened = threading.Event(), [], []
+
+        def items():
+            yield from range(6)  # more than a map reads before its results are asked for
+            opened.append(gate.wait(20))
+            yield from range(6, 100)
+
+        results = workers.map(abs, items(), 1)
+        reader = threading.Thread(target=lambda: ran.extend(results))
+        reader.start()
+        time.sleep(0.2)  # until it waits for the input
+        results.close()  # in this thread, which alone can open the gate
+        gate.set()
+        reader.join(20)
+        assert opened == [True]
+        assert not reader.is_alive()
+        assert set(ran) <= set(range(6))
+
+    def test_close_ends_a_map_without_workers_after_its_item(self, sequential):
+        began, gate = threading.Event(), threading.Event()
+
+        def waits(item):
+            began.set()
+            return gate.wait(20)
+
+        results, got = sequential.map(waits, range(5)), []
+        reader = threading.Thread(target=lambda: got.extend(results))
+        reader.start()
+        began.wait(20)
+        results.close()
+        gate.set()
+        reader.join(20)
+        assert got == []
+        assert repr(results) == "<results: 1 of 5 items done>"
+
+
+@needs_posix("signals")
+def test_close_in_a_signal_handler_while_the_input_is_read_sends_nothing_more(workers):
+    def items():
+        yield 0
+        signal.raise_signal(signal.SIGALRM)
+        yield from range(1, 50)
+
+    before = signal.signal(signal.SIGALRM, lambda *_: results.close())
+    read = items()
+    try:
+        results = workers.map(abs, itertools.chain([0] * 8, read), 1)
+        assert set(results) <= {0}
+        assert next(read) == 2  # after the signal, one item was read
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_close_in_the_handler_of_a_signal_ends_a_map_without_workers(sequential):
+    def closes(item):
+        results.close()  # as a handler would, in the middle of the item
+        return item
+
+    results = sequential.map(closes, range(5))
+    assert list(results) == []
 
 
 def test_close_in_the_handler_of_a_signal_ends_the_map(workers):

@@ -171,6 +171,80 @@ def test_a_map_at_work_looks_for_workers_that_hang_in_items_of_earlier_maps(pool
     assert not took & pool_pids()
 
 
+def test_a_map_that_nobody_reads_keeps_its_time_limit(run_script):
+    """Its items hang in all workers, and another map waits for one."""
+    for executor in "MultiprocessingExecutor", "ThreadingExecutor":
+        run_script(UNREAD.format(executor=executor), timeout=40)
+
+
+UNREAD = """
+import time
+from phylozoo_parallel import {executor}
+
+def hangs(item):
+    time.sleep(600)
+
+workers = {executor}(2, chunksize=1, timeout=1)
+unread = workers.map(hangs, range(2))
+assert list(workers.map(abs, range(4))) == list(range(4))
+for _ in range(2):
+    try:
+        next(unread)
+    except TimeoutError as error:
+        assert str(error).startswith("item 0 = 0 took longer than timeout=1"), error
+        break
+else:
+    raise AssertionError("no error")
+import os
+os._exit(0)  # the threads hang
+"""
+
+
+def test_a_map_keeps_its_time_limit_while_another_is_its_input(run_script):
+    for executor in "MultiprocessingExecutor", "ThreadingExecutor":
+        run_script(CHAINED.format(executor=executor), timeout=40)
+
+
+CHAINED = """
+import os, time
+from phylozoo_parallel import {executor}
+
+def naps(item):
+    time.sleep(0.1)
+    return item
+
+def hangs(item):
+    time.sleep(600)
+
+def workers(count):
+    return {executor}(count, chunksize=1, timeout=1)
+
+try:
+    list(workers(2).map(hangs, workers(1).map(naps, range(20))))
+except TimeoutError as error:
+    assert str(error).startswith("item 0 = 0 took longer than timeout=1"), error
+else:
+    raise AssertionError("no error")
+os._exit(0)  # the threads hang
+"""
+
+
+def naps_or_hangs(item):
+    time.sleep(0.6 if item < 4 else 0)
+    if item == 4:
+        raise ValueError("item 4")
+    time.sleep(0 if item < 4 else 600)
+    return item
+
+
+def test_an_item_that_hangs_after_the_error_costs_no_earlier_result(processes):
+    got = []
+    with pytest.raises(ValueError, match="item 4"):
+        got.extend(type(processes)(2, timeout=1, retries=0).map(naps_or_hangs, range(12), 4))
+    assert got == [0, 1, 2, 3]
+    assert list(processes.map(naps, range(30), 1)) == list(range(30))  # ends the worker
+
+
 def test_time_in_line_does_not_count(workers):
     executor = type(workers)(1, timeout=1.0, chunksize=1)
     assert list(executor.map(lambda item: time.sleep(0.4), range(5))) == [None] * 5

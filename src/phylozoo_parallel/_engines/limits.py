@@ -8,6 +8,7 @@ longer one: without it, one that hangs would stop the map for ever.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from time import monotonic
 
@@ -49,14 +50,27 @@ class Watch:
         The chunks to watch.
     look : callable
         Returns how far a chunk is.
+    needed : callable
+        Returns the index before which items hold up the map if they take too long.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether the map has ended; what is still in flight then only keeps workers from other maps.
     """
 
     def __init__(
-        self, timeout: float, in_flight: set[Chunk], look: Callable[[Chunk], Progress | None]
+        self,
+        timeout: float,
+        in_flight: set[Chunk],
+        look: Callable[[Chunk], Progress | None],
+        needed: Callable[[], float],
     ) -> None:
         self._timeout = timeout
         self._in_flight = in_flight
         self._look = look
+        self._needed = needed
+        self.ended = False
 
     def time_left(self) -> float:
         """Return for how many seconds no more chunks can be late."""
@@ -70,10 +84,12 @@ class Watch:
         return [it for it in self._running() if now - it[1].since > limit(it[1], self._timeout)]
 
     def over(self) -> bool:
-        """Return whether no chunk is left to watch."""
-        return all(chunk.late or chunk.back for chunk in self._in_flight)
+        """Return whether no chunk is left to watch, nor will be."""
+        return self.ended and all(chunk.late or chunk.back for chunk in list(self._in_flight))
 
     def _running(self) -> list[tuple[Chunk, Progress]]:
-        watched = [chunk for chunk in self._in_flight if not (chunk.late or chunk.back)]
-        looks = [(chunk, self._look(chunk)) for chunk in watched]
-        return [(chunk, progress) for chunk, progress in looks if progress and progress.since]
+        looks = [(it, self._look(it)) for it in list(self._in_flight) if not it.back]
+        needed = math.inf if self.ended else self._needed()
+        if any(progress is None and chunk.first < needed for chunk, progress in looks):
+            needed = math.inf  # that chunk may wait for the worker of any other one
+        return [(it, at) for it, at in looks if at and at.since and it.first < needed]

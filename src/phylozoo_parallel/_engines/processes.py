@@ -153,7 +153,7 @@ class ProcessEngine(StreamingEngine):
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
         """End the worker that runs a chunk, unless it has ended by itself before."""
-        chunk.late = exit.end_one(self._pool.executor, progress.pid)
+        chunk.late = chunk.late or exit.end_one(self._pool.executor, progress.pid)
         return True
 
     def end_workers(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from phylozoo_parallel._engines import pools
@@ -51,18 +52,24 @@ class StreamingEngine(Engine):
         outcome: Outcome = self._pool.outcome(out)
         return outcome
 
-    def hand_over(self, watch: Watch) -> None:
-        """Have the next maps watch the chunks that are still in flight when this one ends."""
-        with pools.lock:
-            self._pool.watches = [it for it in (*self._pool.watches, watch) if not it.over()]
+    def share(self, watch: Watch) -> None:
+        """Have other maps look after the chunks of this one, too: it may be away, or ended."""
+        self._pool.watches.append(watch)
+
+    def unshare(self, watch: Watch) -> None:
+        """End that; if the watch is not over, keep it until it is."""
+        # Without a lock: garbage may be collected in joblib's thread, for which its holder waits.
+        if watch.over():
+            with suppress(ValueError):
+                self._pool.watches.remove(watch)
 
     def look_after(self) -> None:
-        """Give up the items of earlier maps that take too long: they keep workers from this map."""
+        """Give up items of other maps that take too long: they keep workers from this map."""
         with pools.lock:
-            for watch in self._pool.watches:
+            for watch in list(self._pool.watches):
                 for late in watch.late():
                     self.give_up(*late)
-            self._pool.watches = [it for it in self._pool.watches if not it.over()]
+                self.unshare(watch)
 
     def release(self) -> None:
         """End this map's use of the pool."""

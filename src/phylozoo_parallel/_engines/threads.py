@@ -39,9 +39,10 @@ class ThreadEngine(StreamingEngine):
         return InThread(func, star)
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
-        """Replace the thread that runs a chunk."""
+        """Replace the thread that runs a chunk, unless another map has done that."""
+        if not chunk.late:
+            self._replace(1)
         chunk.late = self._gave_up = True
-        self._replace(1)
         return False
 
     def end_workers(self) -> None:

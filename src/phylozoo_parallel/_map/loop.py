@@ -136,7 +136,7 @@ class _Loop:
         self._listener = listener
         self._options = state.options
         timeout = self._options.timeout
-        self._watch = None if timeout is None else Watch(timeout, state.in_flight, transport.look)
+        self._watch = timeout and Watch(timeout, state.in_flight, transport.look, state.needed)
         self._looked_after = monotonic()
         self._pid = os.getpid()
         self._stopped = False
@@ -166,6 +166,8 @@ class _Loop:
             The key under which measurements are kept for the next map of this function.
         """
         begin, failed = monotonic(), None
+        if self._watch:
+            self._engine.share(self._watch)
         try:
             self._fill()
             self._engine.flush()
@@ -221,13 +223,15 @@ class _Loop:
     def _end(
         self, key: Any, begin: float, finalizing: Callable[[], bool] = sys.is_finalizing
     ) -> None:
-        if finalizing():  # the interpreter is shutting down, and modules may be gone already
+        # Modules may be gone already as the interpreter shuts down. A forked child has no workers.
+        if finalizing() or os.getpid() != self._pid:
             return
         state, engine = self._state, self._engine
         self._listener.ended()
         self._transport.end(state.in_flight)
         if self._watch:
-            engine.hand_over(self._watch)
+            self._watch.ended = True
+            engine.unshare(self._watch)
         engine.release()
         state.clear()
         self._queue = SimpleQueue()  # drops outcomes that come too late
@@ -244,14 +248,14 @@ class _Loop:
                 "the results of a map of the parent process cannot be read in a forked child, "
                 "because its workers answer only the parent; start another map in the child"
             )
-        while (step := self._todo()) is not None:
+        while not self._stopped and (step := self._todo()) is not None:
             if not isinstance(step, Read):
                 self._send(step)
                 continue
             if self._input.slow and (result_waits or self._something_came()):
                 return  # results are handed out before the next slow item is waited for
             chunk = self._read(step, result_waits)
-            if chunk.items:
+            if chunk.items and not self._stopped:
                 self._send(chunk)
             if self._input.slow and (wait := self._state.patience()):
                 self._listener.turn("waiting")
@@ -297,10 +301,11 @@ class _Loop:
                 self._send(Chunk(chunk.first, chunk.items[:good], chunk.losses))
             return
         packed = perf_counter()
-        put, landed, sent = self._queue.put, transport.landed, monotonic()
+        put, landed = self._queue.put, transport.landed
+        chunk.sent = monotonic()
 
         def done(out: Any) -> None:
-            landed(chunk, monotonic() - sent)
+            landed(chunk, monotonic() - chunk.sent)
             chunk.back = True
             listener.arrived(chunk)
             put((chunk, out))
