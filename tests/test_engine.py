@@ -37,6 +37,7 @@ from phylozoo_parallel import (
     ParallelConfig,
     ThreadingExecutor,
 )
+from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.thread_pool import Threads
 from phylozoo_parallel._loky import contract, direct, start
 from phylozoo_parallel._loky.contract import (
