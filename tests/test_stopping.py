@@ -18,6 +18,9 @@ import psutil
 import pytest
 from systems import KILL, LINUX, needs_posix
 
+from phylozoo_parallel._engines import pools
+from phylozoo_parallel._shipping import board
+
 
 class TestUnread:
     def test_results_dropped_before_the_first_next_warn(self, workers):
@@ -437,6 +440,25 @@ def test_close_in_a_signal_handler_while_the_input_is_read_sends_nothing_more(wo
         assert next(read) == 2  # after the signal, one item was read
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+@needs_posix("signals")
+def test_an_interrupt_gives_back_what_the_chunks_in_flight_hold(workers):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    own, before = board.own(), signal.signal(signal.SIGALRM, interrupt)
+    free = len(own._free_slots), len(own._free_cells)
+    try:
+        for _ in range(3):
+            results = type(workers)(2, timeout=60, chunksize=1).map(time.sleep, [5] * 20)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                list(results)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert (len(own._free_slots), len(own._free_cells)) == free
+    assert all(not pool.watches for pool in pools.kept.values())
 
 
 def test_close_in_the_handler_of_a_signal_ends_a_map_without_workers(sequential):

@@ -208,6 +208,9 @@ class _Loop:
                 self._listener.turn("taking")
         except KeyboardInterrupt:
             self._engine.end_workers()
+            for chunk in self._state.in_flight:  # nobody will say what became of them
+                self._transport.landed(chunk, 0.0)
+                chunk.back = True
             raise
         finally:
             self._end(key, begin)
