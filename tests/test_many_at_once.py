@@ -241,16 +241,17 @@ class TestUnusualPlaces:
         run_script(
             """
             import gc
+            import joblib
             from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
             from phylozoo_parallel._loky.start import current
 
             class Cycle:
                 pass
 
-            def drop_one(timeout):
+            def drop_one(executor):
                 cycle = Cycle()
                 cycle.itself = cycle
-                cycle.results = ThreadingExecutor(2, timeout=timeout).map(abs, range(1000), 1)
+                cycle.results = executor.map(abs, range(100), 1)
                 next(cycle.results)
 
             list(MultiprocessingExecutor(3).map(abs, range(6)))
@@ -263,10 +264,11 @@ class TestUnusualPlaces:
 
             manager.process_result_item = collecting
             gc.disable()
-            for timeout in None, 5.0:
-                for workers in 2, 3:
-                    drop_one(timeout)
-                    assert list(MultiprocessingExecutor(workers).map(abs, range(6)))
+            for workers in 2, 3:
+                drop_one(ThreadingExecutor(2, timeout=5))
+                with joblib.parallel_config("multiprocessing"):
+                    drop_one(MultiprocessingExecutor(2))  # its pool is closed after the map
+                assert list(MultiprocessingExecutor(workers).map(abs, range(6)))
             """
         )
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -69,11 +70,24 @@ def close_idle(which: int | str) -> None:
 def release(pool: Pool, engine: Engine) -> None:
     """End a map's use of a pool."""
     pool.users.discard(engine)
-    if not pool.kept:
-        with lock:
-            if not pool.users:
-                of_contexts.pop(id(pool.backend), None)
-                pool.close()
+    if pool.kept:
+        return
+    if lock.acquire(blocking=False):
+        try:
+            _close_unused(pool)
+        finally:
+            lock.release()
+        return
+    # Maps may be collected in joblib's thread, for which the lock's holder may wait.
+    with suppress(RuntimeError):  # the interpreter is shutting down
+        threading.Thread(target=_close_unused, args=(pool,), daemon=True).start()
+
+
+def _close_unused(pool: Pool) -> None:
+    with lock:
+        if not pool.users:
+            of_contexts.pop(id(pool.backend), None)
+            pool.close()
 
 
 def _forget() -> None:
