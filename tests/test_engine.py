@@ -911,6 +911,35 @@ class TestFork:
             """
         )
 
+    def test_a_fork_while_another_thread_pickles_does_not_hang(self, run_script):
+        """It holds a lock while it ships a sentinel, which must stay one object."""
+        run_script(
+            """
+            import os, threading, warnings
+            warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+            from phylozoo_parallel import MultiprocessingExecutor
+            from phylozoo_parallel._shipping import identity
+
+            MISSING = object()
+            pickles, forked = threading.Event(), threading.Event()
+            def pickle_slowly():
+                with identity.lock:
+                    pickles.set()
+                    forked.wait()
+            thread = threading.Thread(target=pickle_slowly)
+            thread.start()
+            pickles.wait()
+            child = os.fork()
+            if not child:
+                same = MultiprocessingExecutor(2).map(lambda it: it is MISSING, [MISSING] * 4)
+                os._exit(0 if list(same) == [True] * 4 else 1)
+            forked.set()
+            thread.join()
+            assert os.waitpid(child, 0)[1] == 0
+            """,
+            timeout=30,
+        )
+
     def test_a_fork_while_another_thread_starts_maps_does_not_hang(self, run_script):
         """A lock that it holds at that moment would stay held in the child."""
         run_script(

@@ -8,6 +8,7 @@ pickles bring it there. When a result brings it back, it has to be the caller's 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import threading
 import types
@@ -166,3 +167,13 @@ def _remember(obj: Any, key: str | Reduced) -> None:
 def made_here(obj: Any) -> bool:
     """Return whether an object of :func:`bare` was made in this process."""
     return _bare[id(obj)][1] not in _arrived
+
+
+def _forget() -> None:
+    """Replace the lock in a forked child: a thread of the parent may hold it."""
+    global lock
+    lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
