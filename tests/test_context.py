@@ -249,6 +249,32 @@ def test_a_config_made_outside_follows_the_context_of_the_call():
         assert executor.n_jobs == 2
 
 
+@no_guard
+def test_a_map_in_the_handler_of_a_signal_runs_while_a_whole_call_does(run_script):
+    done = run_script(
+        """
+        import signal, time, warnings
+        import joblib
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+        executor = MultiprocessingExecutor(2)
+        def work(item):
+            time.sleep(0.1)
+            return item
+        def handler(*_):
+            print("handler", list(executor.map(abs, range(-4, 0))))
+        with joblib.parallel_config(backend="multiprocessing"):
+            list(executor.map(abs, range(4)))
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            print(list(executor.map(work, range(12), 1)))
+        """,
+        timeout=30,
+    )
+    assert done.stdout == f"handler [4, 3, 2, 1]\n{list(range(12))}\n"
+
+
 def test_two_threads_share_a_backend_that_takes_whole_calls():
     executor = MultiprocessingExecutor(2)
     right = []

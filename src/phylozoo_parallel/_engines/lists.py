@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.base import Done
 from phylozoo_parallel._engines.streaming import StreamingEngine
 from phylozoo_parallel._transport.base import Call
@@ -25,8 +26,12 @@ class ListEngine(StreamingEngine):
         """Run all submitted calls, and wait for all of them."""
         calls, self._waiting = self._waiting, []
         if calls:
-            with self._pool.calling:  # a Parallel takes one call at a time
-                outs = self._pool.parallel([call for call, _ in calls])
+            pools.here.busy = True
+            try:
+                with self._pool.calling:  # a Parallel takes one call at a time
+                    outs = self._pool.parallel([call for call, _ in calls])
+            finally:
+                pools.here.busy = False
             for (_, done), out in zip(calls, outs, strict=True):
                 done(out)
 
