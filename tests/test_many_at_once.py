@@ -442,3 +442,31 @@ class TestDeaths:
                     threading.Timer(delay, kill, (victim,)).start()
             """
         )
+
+
+def test_a_worker_meets_maps_while_its_other_thread_drops_ended_ones(run_script):
+    """The thread that watches the caller drops them, at any moment."""
+    run_script(
+        """
+        import pickle, sys, threading
+        from phylozoo_parallel._worker import known
+
+        sys.setswitchinterval(1e-6)
+        over = False
+        def drop():
+            while not over:
+                for key in list(known._known):
+                    known._let_go(key)
+
+        function = pickle.dumps((abs, False))
+        thread = threading.Thread(target=drop)
+        thread.start()
+        try:
+            for key in range(20_000):
+                known.KEPT = 2
+                known.known((key, None, None, b""), function)
+        finally:
+            over = True
+            thread.join()
+        """
+    )

@@ -70,6 +70,7 @@ unpickled = lru_cache(maxsize=16)(pickle.loads)
 """Unpickles each :class:`Caller` and its :class:`Settings`, which come with every chunk, once."""
 
 _known: dict[int, Known] = {}
+_growing = threading.Lock()
 _entered = 0
 _watcher: threading.Thread | None = None
 
@@ -101,8 +102,8 @@ def _get_to_know(head: Head, function: Packed) -> Known:
     _enter(key, caller)
     func, star = pickles.unpack(function)
     found = Known(func, star, ticket, caller, pickles.size(function))
-    while len(_known) >= KEPT:
-        _let_go(next(iter(_known)))
+    for oldest in list(_known)[: 1 - KEPT]:  # a copy: other threads change it, too
+        _let_go(oldest)
     _known[key] = found
     if caller is not None:
         _grow(caller, found.held)
@@ -141,7 +142,8 @@ def _grow(caller: Caller, held: int) -> None:
     module, name = caller.leak_limit
     guard = sys.modules.get(module)
     if hasattr(guard, name) and abs(held) > pickles.LARGE:
-        setattr(guard, name, getattr(guard, name) + 8 * held)
+        with _growing:  # the watcher's thread lowers it
+            setattr(guard, name, getattr(guard, name) + 8 * held)
 
 
 def _watch(parent: int) -> None:
