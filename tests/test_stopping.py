@@ -248,6 +248,35 @@ def test_an_interrupt_as_a_worker_starts_waits_until_it_has(run_script):
     assert (done.stdout, done.stderr) == ("interrupted\n[0, 1, 2, 3]\n", "")
 
 
+INTERRUPTED_IN = """
+import signal, sys, threading
+from phylozoo_parallel import MultiprocessingExecutor
+
+entered = threading.Condition.__enter__.__code__
+def press(frame, event, _):  # the call sets a flag, for which Python looks when it returns
+    if event == "return" and frame.f_code is entered and frame.f_back.f_code.co_name == {where!r}:
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+
+executor = MultiprocessingExecutor(2, timeout=5)
+for chunksize in 1, 2:
+    list(executor.map(abs, range(4)))
+    sys.setprofile(press)
+    try:
+        list(executor.map(abs, range(100), chunksize))
+    except KeyboardInterrupt:
+        print("interrupted")
+print(list(executor.map(abs, range(4))))
+"""
+
+
+@pytest.mark.parametrize("where", ["put", "add_done_callback"])
+def test_an_interrupt_while_a_chunk_is_sent_leaves_no_lock_held(run_script, where):
+    """The lock of a queue or of a future, for which the next task or loky's thread would wait."""
+    done = run_script(INTERRUPTED_IN.format(where=where), timeout=30)
+    assert (done.stdout, done.stderr) == ("interrupted\n" * 2 + "[0, 1, 2, 3]\n", "")
+
+
 ENDS = {
     "at its last line": ("", 0),
     "with an error": ("raise SystemExit(3)", 3),

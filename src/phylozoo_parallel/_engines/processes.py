@@ -115,7 +115,9 @@ class ProcessEngine(StreamingEngine):
 
             pools.here.busy = True
             try:
-                with direct.sending(executor, pool.is_ours):
+                # The lock is taken first, because Ctrl-C has to end the wait for it.
+                lock, sending = start.submit_lock(executor), direct.sending(executor, pool.is_ours)
+                with lock, start.uninterrupted(), sending:
                     pool.submit(pool.task(call), landed)
                 lifeline.guard(start.pids(executor))
             except contract.LOST:
