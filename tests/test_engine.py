@@ -859,6 +859,124 @@ class TestManyAtOnce:
         assert list(processes.map(abs, range(5))) == list(range(5))
 
 
+REPLACED = """
+import logging, os, sys, time
+import joblib, psutil
+from phylozoo_parallel import MultiprocessingExecutor, WorkerLostError
+
+def other_map():
+    with joblib.parallel_config(backend="loky", max_nbytes=1000):
+        assert list(MultiprocessingExecutor(2).map(abs, range(4))) == list(range(4))
+
+def own_parallel():
+    calls = [joblib.delayed(abs)(i) for i in range(4)]
+    assert joblib.Parallel(2, max_nbytes=1000)(calls) == list(range(4))
+
+def workers():
+    running = psutil.Process().children(recursive=True)
+    return {it for it in running if "popen_loky" in " ".join(it.cmdline())}
+
+replace = {"map": other_map, "Parallel": own_parallel}[sys.argv[1]]
+"""
+
+
+@pytest.mark.parametrize("who", ["map", "Parallel"])
+class TestReplaced:
+    """Between two ``next``s, joblib replaces its executor; loky passes the map's tasks on to it."""
+
+    def test_an_item_that_takes_too_long_is_ended(self, run_script, who):
+        run_script(
+            f"""{REPLACED}
+def work(item):
+    time.sleep(600 if item == 10 else 0)
+    return item
+
+results = MultiprocessingExecutor(2, chunksize=1, timeout=1).map(work, range(12))
+assert next(results) == 0
+replace()
+try:
+    for expected, result in enumerate(results, 1):
+        assert result == expected
+except TimeoutError as error:
+    assert expected == 9 and str(error).startswith("item 10 = 10 took longer"), error
+else:
+    raise AssertionError
+            """,
+            who,
+            timeout=30,
+        )
+
+    def test_an_item_that_kills_its_worker_is_named(self, run_script, who, tmp_path):
+        run_script(
+            f"""{REPLACED}
+def work(item):
+    with open({str(tmp_path / "ran")!r}, "a") as file:
+        print(item, file=file)
+    if item == 10:
+        os._exit(3)
+    return item
+
+results = MultiprocessingExecutor(2, chunksize=1).map(work, range(12))
+assert next(results) == 0
+replace()
+try:
+    for expected, result in enumerate(results, 1):
+        assert result == expected
+except WorkerLostError as error:
+    assert expected == 9 and "item 10 = 10" in str(error) and "exit code 3" in str(error), error
+else:
+    raise AssertionError
+            """,
+            who,
+            timeout=30,
+        )
+        assert (tmp_path / "ran").read_text().split().count("10") == 2
+
+    def test_an_interrupt_ends_all_workers(self, run_script, who):
+        run_script(
+            f"""{REPLACED}
+def input():
+    yield from range(20)
+    raise KeyboardInterrupt
+
+def work(item):
+    time.sleep(600 if item == 10 else 0)
+    return item
+
+results = MultiprocessingExecutor(2, chunksize=1).map(work, input())
+assert next(results) == 0
+replace()
+try:
+    for _ in results:
+        pass
+except KeyboardInterrupt:
+    pass
+end = time.monotonic() + 10
+while workers():
+    assert time.monotonic() < end
+    time.sleep(0.01)
+            """,
+            who,
+            timeout=30,
+        )
+
+
+def test_no_worker_starts_again_for_maps_of_two_settings_that_are_read_in_turn(run_script):
+    run_script(
+        f"""{REPLACED}
+def pid(item):
+    return os.getpid()
+
+executor = MultiprocessingExecutor(2, chunksize=1)
+first = executor.map(pid, range(60))
+with joblib.parallel_config(backend="loky", max_nbytes=1000):
+    second = executor.map(pid, range(60))
+assert len({{pid for both in zip(first, second) for pid in both}}) <= 4
+        """,
+        "map",
+    )
+
+
 @forks
 class TestFork:
     """A forked child gets workers of its own and leaves its parent's alone."""

@@ -50,16 +50,32 @@ class ProcessPool(Pool):
         """Open the pool, and start its workers."""
         super().open(workers)
         if type(self.backend) is contract.LokyBackend:
-            executor = self.executor
-            start.hold(executor)
-            start.hash_alike(executor)
-            lifeline.others = _equip(executor)
-            with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
-                new_workers.start(executor, lambda: self.submit(self.task(), lambda out: None))
-            lifeline.guard(start.pids(executor))
-            exit.leave_with(executor)
-            exit.kill_thoroughly(executor)
-            waiting.wait_fast(executor)
+            self._make_ours(self.executor)
+
+    def follow(self) -> Any:
+        """
+        Return the executor to send a task to: if joblib has replaced ours, the one it uses now.
+
+        It does so for the user's own ``Parallel``, or for a map of ours, with other settings. loky
+        would pass our tasks on to it, and nobody would look after the workers that run them.
+        """
+        if not start.is_open(self.executor) and start.is_open(now := start.current()):
+            with start.uninterrupted():
+                self.adopt(now)
+                self._make_ours(now)
+        return self.executor
+
+    def _make_ours(self, executor: Any) -> None:
+        """Start an executor's workers, and see to it that they end when they have to."""
+        start.hold(executor)
+        start.hash_alike(executor)
+        lifeline.others = _equip(executor)
+        with suppress(*contract.LOST), direct.sending(executor, self.is_ours):
+            new_workers.start(executor, lambda: self.submit(self.task(), lambda out: None))
+        lifeline.guard(start.pids(executor))
+        exit.leave_with(executor)
+        exit.kill_thoroughly(executor)
+        waiting.wait_fast(executor)
 
     def _enter(self) -> None:
         executor = start.current()
@@ -105,20 +121,13 @@ class ProcessEngine(StreamingEngine):
         pool = self._pool
         with pools.lock:  # so that no other thread reopens the pool before the task is submitted
             executor = pool.executor
-
-            def landed(future: Any) -> None:
-                if isinstance(future.exception(), contract.LOST):
-                    # The other workers of a broken pool still run, so now it is visible who died.
-                    failure.when_gone(executor, partial(done, _lost(executor)))
-                else:
-                    done(future)
-
             pools.here.busy = True
             try:
-                # The lock is taken first, because Ctrl-C has to end the wait for it.
-                lock, sending = start.submit_lock(executor), direct.sending(executor, pool.is_ours)
-                with lock, start.uninterrupted(), sending:
-                    pool.submit(pool.task(call), landed)
+                with start.submit_lock(executor):  # nor joblib replaces its executor meanwhile
+                    executor = pool.follow()
+                    # Ctrl-C may end the wait for the lock, but not interrupt what follows.
+                    with start.uninterrupted(), direct.sending(executor, pool.is_ours):
+                        pool.submit(pool.task(call), partial(_landed, executor, done))
                 lifeline.guard(start.pids(executor))
             except contract.LOST:
                 loss = _lost(executor)
@@ -184,6 +193,14 @@ def _equip(executor: Any) -> tuple[int, ...]:
     if not hasattr(executor, "modules"):
         executor.modules = tuple(_modules) if not start.pids(executor) else ()
     return new_workers.equip(executor, begin, os.getpid(), lifeline.own(), tuple(_modules))
+
+
+def _landed(executor: Any, done: Done, future: Any) -> None:
+    if isinstance(future.exception(), contract.LOST):
+        # The other workers of a broken pool still run, so now it is visible who died.
+        failure.when_gone(executor, partial(done, _lost(executor)))
+    else:
+        done(future)
 
 
 def _lost(executor: Any) -> WorkersLost:

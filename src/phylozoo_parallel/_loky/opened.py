@@ -128,6 +128,10 @@ class Opened:
         """Loky's executor."""
         return self.backend._workers
 
+    def adopt(self, executor: Any) -> None:
+        """Run tasks on another of loky's executors, which joblib uses by now."""
+        self.backend._workers = executor
+
     @property
     def folder(self) -> str | None:
         """The folder that the user's joblib settings name for temporary files, if any."""
