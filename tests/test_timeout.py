@@ -153,6 +153,26 @@ def test_items_that_hang_when_their_map_ends_take_no_workers_from_the_next_maps(
     assert ended.stdout.split() == ["ended"] * 3 + [str(item) for item in range(20, 0, -1)]
 
 
+def test_items_of_an_ended_map_keep_their_limit_under_other_settings(run_script):
+    done = run_script(
+        """
+        import time
+        import joblib
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        executor = MultiprocessingExecutor(2, timeout=1, chunksize=1)
+        list(executor.map(abs, range(4)))
+        results = executor.map(time.sleep, [600] * 4)
+        time.sleep(0.3)
+        results.close()
+        with joblib.parallel_config(backend="loky", verbose=1):
+            print(*executor.map(abs, range(-4, 0)))
+        """,
+        timeout=30,
+    )
+    assert done.stdout == "4 3 2 1\n"
+
+
 def divides_or_hangs(item):
     time.sleep(0.2 if item == 0 else 600)  # so that both begin
     return 1 / item

@@ -14,6 +14,7 @@ from typing import Any
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines import pools
 from phylozoo_parallel._engines.base import Done, WorkersLost
+from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
 from phylozoo_parallel._loky import (
@@ -38,6 +39,9 @@ from phylozoo_parallel._worker.warm import warm_up
 _modules: dict[str, None] = {}
 """The modules that workers import when they start, in the order of the requests."""
 
+_watches: list[Watch] = []
+"""The watches of all pools of processes, because these share their workers."""
+
 
 class ProcessPool(Pool):
     """joblib's worker processes, started with the settings that joblib itself would use."""
@@ -45,6 +49,7 @@ class ProcessPool(Pool):
     def __init__(self, backend: Any, workers: int, settings: Any = None) -> None:
         self.settings = settings
         super().__init__(backend, workers)
+        self.watches = _watches
 
     def open(self, workers: int) -> None:
         """Open the pool, and start its workers."""
@@ -238,10 +243,16 @@ def _pool(workers: int, backend: Any) -> ProcessPool:
         if pool is None and multiprocessing.parent_process() is not None:
             # A child process of multiprocessing waits for its own children before loky ends them.
             Finalize(None, exit.terminate, exitpriority=100)
+        watches = _watches if pool is None else pool.watches
         pools.kept["processes"] = pool = ProcessPool(own, size, settings)
+        pool.watches = watches
     elif not open_now:
         pool.open(size)  # it is not closed before, because maps may use it
     elif not pool.users and (pool.executor is not current or start.size(current) != size):
         pool.close()
         pool.open(size)
     return pool  # type: ignore[no-any-return]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watches.clear)  # they are the parent's
