@@ -242,6 +242,46 @@ class TestWhatReachesTheWorkers:
             assert next(first) == i + 1
 
 
+@pytest.mark.parametrize("timeout", [None, 3])
+def test_a_map_that_needs_other_workers_waits_alone(run_script, tmp_path, timeout):
+    """joblib waits until the workers have run all their tasks, and lets nobody send any."""
+    done = run_script(
+        f"""
+        import os, threading, time
+        import joblib
+        from phylozoo_parallel import MultiprocessingExecutor, ThreadingExecutor
+
+        def work(item):
+            while item == 3 and not os.path.exists({str(tmp_path / "go")!r}):
+                time.sleep(0.01)
+            return item
+
+        def other():
+            with joblib.parallel_config(backend="loky", max_nbytes=1000):
+                print(*MultiprocessingExecutor(2).map(abs, range(-4, 0)))
+
+        executor = MultiprocessingExecutor(2, chunksize=1, timeout={timeout})
+        results = executor.map(work, range(8))
+        assert next(results) == 0
+        thread = threading.Thread(target=other)
+        thread.start()
+        time.sleep(0.5)
+        for kind in MultiprocessingExecutor, ThreadingExecutor:
+            assert list(kind(2).map(abs, range(4))) == list(range(4))
+        if {timeout} is None:
+            open({str(tmp_path / "go")!r}, "w").close()
+        try:
+            print(*results)
+        except TimeoutError:
+            print("late")
+        thread.join()
+        """,
+        timeout=30,
+    )
+    expected = "late" if timeout else "1 2 3 4 5 6 7"
+    assert sorted(done.stdout.splitlines()) == sorted([expected, "4 3 2 1"])
+
+
 def test_a_config_made_outside_follows_the_context_of_the_call():
     executor = ParallelConfig("multiprocessing").get_executor()
     with joblib.parallel_config(n_jobs=2):

@@ -153,9 +153,11 @@ def test_items_that_hang_when_their_map_ends_take_no_workers_from_the_next_maps(
     assert ended.stdout.split() == ["ended"] * 3 + [str(item) for item in range(20, 0, -1)]
 
 
-def test_items_of_an_ended_map_keep_their_limit_under_other_settings(run_script):
+@pytest.mark.parametrize("other", ["verbose=1", "max_nbytes=1000"])
+def test_items_of_an_ended_map_keep_their_limit_under_other_settings(run_script, other):
+    """With the second, joblib replaces its workers, and waits for them to end."""
     done = run_script(
-        """
+        f"""
         import time
         import joblib
         from phylozoo_parallel import MultiprocessingExecutor
@@ -165,7 +167,7 @@ def test_items_of_an_ended_map_keep_their_limit_under_other_settings(run_script)
         results = executor.map(time.sleep, [600] * 4)
         time.sleep(0.3)
         results.close()
-        with joblib.parallel_config(backend="loky", verbose=1):
+        with joblib.parallel_config(backend="loky", {other}):
             print(*executor.map(abs, range(-4, 0)))
         """,
         timeout=30,

@@ -84,6 +84,8 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
     workers = worker_count(kind, wanted, within)
     pools.here.busy = True
     try:
+        if not contract.missing and kind == "processes" and context.of_processes(backend):
+            processes.make_room(backend)
         with pools.lock:
             if not contract.missing:
                 return _engine(kind, workers, backend)

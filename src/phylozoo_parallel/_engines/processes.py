@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing.util import Finalize
+from time import monotonic, sleep
 from typing import Any
 
 from phylozoo_parallel._chunk import Chunk
@@ -35,6 +36,12 @@ from phylozoo_parallel._worker.begin import begin
 from phylozoo_parallel._worker.process import run_in_process
 from phylozoo_parallel._worker.run import Outcome
 from phylozoo_parallel._worker.warm import warm_up
+
+NAP = 0.005
+"""Seconds between two looks whether tasks still run."""
+
+WATCH = 1.0
+"""Seconds after which :meth:`ProcessEngine.look_after` is called again."""
 
 _modules: dict[str, None] = {}
 """The modules that workers import when they start, in the order of the requests."""
@@ -189,6 +196,39 @@ class ProcessEngine(StreamingEngine):
         self._suspect = executor if died else None  # first give loky a second to notice
 
 
+class _Newcomer(ProcessEngine):
+    """A map that waits for workers of a pool of which it will send them no chunk."""
+
+    def __init__(self, pool: ProcessPool) -> None:
+        StreamingEngine.__init__(self, pool, pool.workers)
+        self._suspect = None
+
+
+def make_room(backend: Any) -> None:
+    """
+    Wait until joblib can replace its workers, if a map in this context needs others.
+
+    joblib itself waits until they have run all their tasks, and lets nobody send any meanwhile. So
+    one that hangs would stop all maps for ever. Here time limits are kept. It is called first
+    without the lock, so that this map alone waits for the tasks that there are, and then with the
+    lock, for those that others have sent since.
+    """
+    pool, executor = pools.kept.get("processes"), start.current()
+    if not (isinstance(pool, ProcessPool) and start.is_open(executor) and start.busy(executor)):
+        return
+    if not context.restarts(pool.settings, context.settings(backend), start.size(executor)):
+        return
+    tasks, newcomer, looked_after = start.tasks(executor), _Newcomer(pool), monotonic()
+    try:
+        while tasks & start.tasks(executor):
+            sleep(NAP)
+            if monotonic() - looked_after >= WATCH:
+                newcomer.look_after()
+                looked_after = monotonic()
+    finally:
+        newcomer.release()
+
+
 def begin_with(modules: Sequence[str]) -> None:
     """Make all workers that start from now on import modules first."""
     _modules.update(dict.fromkeys(modules))
@@ -227,6 +267,7 @@ def _mend(executor: Any) -> None:
 
 def _pool(workers: int, backend: Any) -> ProcessPool:
     """Return joblib's own pool of processes; it is resized only while no map uses it."""
+    make_room(backend)
     settings = context.settings(backend)
     current = start.current()
     if current is not None:

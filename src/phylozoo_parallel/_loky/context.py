@@ -104,3 +104,17 @@ def settings(backend: Any) -> dict[str, Any]:
         "inner_max_num_threads": own.inner_max_num_threads
     }
     return found
+
+
+def restarts(before: dict[str, Any], after: dict[str, Any], workers: int) -> bool:
+    """Return whether joblib ends its workers and starts others, between two :func:`settings`."""
+    return before != after and _of_workers(before, workers) != _of_workers(after, workers)
+
+
+def _of_workers(settings: dict[str, Any], workers: int) -> tuple[Any, ...]:
+    """Return the settings that joblib gives to workers when they start."""
+    backend: Any = contract.LokyBackend(nesting_level=0, **settings["backend"])
+    environment = backend.inner_max_num_threads
+    if contract.optional("its backend of processes", backend):
+        environment = backend._prepare_worker_env(n_jobs=workers)
+    return settings["max_nbytes"], settings["mmap_mode"], backend.backend_kwargs, environment

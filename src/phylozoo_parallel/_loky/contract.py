@@ -54,6 +54,8 @@ OPTIONAL = {
     "its backend of Dask": "_callbacks _collect client",
     # An executor that joblib opened before is found, and so is shared and not resized while busy.
     "loky.reusable_executor": "_executor|_executor_storage _executor_lock",
+    # A map that needs no new workers does not wait until those that there are have nothing to do.
+    "its backend of processes": "_prepare_worker_env",
     # The direct path: a task goes to a worker without passing two of loky's threads.
     "loky.process_executor": "_CallItem _WorkItem.fn _WorkItem.future",
     "its executor": """_call_queue._buffer _call_queue._sem.acquire _call_queue._wlock.acquire

@@ -65,6 +65,11 @@ def busy(executor: Any) -> bool:
     return bool(executor._pending_work_items)
 
 
+def tasks(executor: Any) -> set[int]:
+    """Return the numbers of an executor's tasks, which it gives in the order of their coming."""
+    return set(executor._pending_work_items)
+
+
 def size(executor: Any) -> int:
     """Return how many workers an executor has, or will have once they are needed."""
     return int(executor._max_workers)
