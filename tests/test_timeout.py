@@ -153,9 +153,16 @@ def test_items_that_hang_when_their_map_ends_take_no_workers_from_the_next_maps(
     assert ended.stdout.split() == ["ended"] * 3 + [str(item) for item in range(20, 0, -1)]
 
 
-@pytest.mark.parametrize("other", ["verbose=1", "max_nbytes=1000"])
-def test_items_of_an_ended_map_keep_their_limit_under_other_settings(run_script, other):
-    """With the second, joblib replaces its workers, and waits for them to end."""
+OTHER_POOL = {
+    "other settings": "joblib.parallel_config(backend='loky', verbose=1)",
+    "other workers": "joblib.parallel_config(backend='loky', max_nbytes=1000)",
+    "closed": "executor.close()",
+}
+
+
+@pytest.mark.parametrize("why", OTHER_POOL)
+def test_items_of_an_ended_map_keep_their_limit_when_another_pool_is_opened(run_script, why):
+    """If there have to be other workers, joblib waits until those that there are have ended."""
     done = run_script(
         f"""
         import time
@@ -167,12 +174,45 @@ def test_items_of_an_ended_map_keep_their_limit_under_other_settings(run_script,
         results = executor.map(time.sleep, [600] * 4)
         time.sleep(0.3)
         results.close()
-        with joblib.parallel_config(backend="loky", {other}):
-            print(*executor.map(abs, range(-4, 0)))
+        {OTHER_POOL[why]}  # a configuration holds on, also without `with`
+        print(*executor.map(abs, range(-4, 0)))
         """,
         timeout=30,
     )
     assert done.stdout == "4 3 2 1\n"
+
+
+@pytest.mark.parametrize("late", [4, 6, 8])
+def test_a_map_keeps_its_limit_while_another_waits_for_its_workers(run_script, late):
+    """Also if it sends the item after the other has begun to wait."""
+    done = run_script(
+        f"""
+        import threading, time
+        import joblib
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        def work(item):
+            time.sleep(600 if item == {late} else 0.2)
+            return item
+
+        def other():
+            with joblib.parallel_config(backend="loky", max_nbytes=1000):
+                print(*MultiprocessingExecutor(2).map(abs, range(-4, 0)))
+
+        results = MultiprocessingExecutor(2, timeout=2, chunksize=1).map(work, range(20))
+        assert next(results) == 0
+        thread = threading.Thread(target=other)
+        thread.start()
+        try:
+            list(results)
+        except TimeoutError as error:
+            print(error)
+        thread.join()
+        """,
+        timeout=30,
+    )
+    told = f"item {late} = {late} took longer than timeout=2.0 seconds"
+    assert sorted(done.stdout.splitlines()) == ["4 3 2 1", told]
 
 
 def divides_or_hangs(item):

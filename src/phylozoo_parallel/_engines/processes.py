@@ -284,9 +284,7 @@ def _pool(workers: int, backend: Any) -> ProcessPool:
         if pool is None and multiprocessing.parent_process() is not None:
             # A child process of multiprocessing waits for its own children before loky ends them.
             Finalize(None, exit.terminate, exitpriority=100)
-        watches = _watches if pool is None else pool.watches
         pools.kept["processes"] = pool = ProcessPool(own, size, settings)
-        pool.watches = watches
     elif not open_now:
         pool.open(size)  # it is not closed before, because maps may use it
     elif not pool.users and (pool.executor is not current or start.size(current) != size):
