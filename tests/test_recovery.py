@@ -7,12 +7,14 @@ import signal
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import pytest
 from systems import KILL, KILLED, TERMINATED, needs_posix
 
 from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, WorkerLostError
 from phylozoo_parallel._chunk import Chunk
+from phylozoo_parallel._engines import processes
 from phylozoo_parallel._engines.base import WorkersLost
 from phylozoo_parallel._loky.start import current
 from phylozoo_parallel._map.recovery import salvage
@@ -390,6 +392,18 @@ def test_a_task_belongs_to_the_pool_it_was_sent_to(run_script):
         """
     )
     assert "(exit code 3)" in done.stdout
+
+
+def test_a_loss_that_two_threads_notice_at_once_is_one_loss(monkeypatch):
+    """Chunks of one pool that told of two losses would count as lost twice."""
+    executor, first = SimpleNamespace(), WorkersLost({}, {})
+
+    def ended(executor):
+        executor.loss = first  # as loky's thread may do just then
+        return {}
+
+    monkeypatch.setattr(processes.failure, "ended", ended)
+    assert processes._lost(executor) is first
 
 
 class PickledOnce:

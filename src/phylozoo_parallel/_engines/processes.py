@@ -254,7 +254,7 @@ def _lost(executor: Any) -> WorkersLost:
     if loss is None:  # the first call: loky has not ended the other workers yet
         page = board.own()
         loss = WorkersLost(failure.ended(executor), page.latest() if page else {})
-        executor.loss = loss
+        loss = vars(executor).setdefault("loss", loss)  # loky's thread may have been first
     return loss
 
 
