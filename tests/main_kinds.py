@@ -174,6 +174,37 @@ WORKS = {
             tree = Tree(); tree.p = i
             return tree.p, Tree.c(), Tree.s(), make()
     """,
+    "registries: with instances of their class as keys": """
+        class Taxon:
+            known = {}
+            def __init__(self, name): self.name = name; Taxon.known[self] = len(Taxon.known)
+            def __eq__(self, other): return self.name == other.name
+            def __hash__(self): return hash(self.name)
+            def index(self): return INDEX[self]
+        homo, pan = Taxon("Homo"), Taxon("Pan")
+        INDEX = {homo: 5, pan: 6}
+        def f(i): return Taxon.known.get(pan), homo.index(), homo in INDEX
+    """,
+    "dataclasses, attrs classes: with instances as constants": """
+        import dataclasses
+        @dataclasses.dataclass(frozen=True)
+        class Base:
+            letter: str
+        Base.VALID = {Base(c) for c in "ACGT"}
+        Base.COMPLEMENT = {Base("A"): Base("T")}
+        @dataclasses.dataclass(frozen=True, slots=True)
+        class Point:
+            x: float
+        Point.ORIGIN = Point(0.0)
+        class Node:
+            def __init__(self): self.cache = {}
+            def __getstate__(self): return {"name": "root"}
+            def __setstate__(self, state): self.cache = {}
+        Node.ROOT = Node()
+        def f(i):
+            known = Base("A") in Base.VALID, Base("X") in Base.VALID
+            return known, Base.COMPLEMENT[Base("A")].letter, Point.ORIGIN.x, Node.ROOT.cache
+    """,
     "registries": """
         models = {}
         def model(g):

@@ -23,6 +23,18 @@ from phylozoo_parallel._shipping.identity import Reduced, importable
 _received: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
 """Classes that were defined in another process, with the attributes that were shipped last."""
 
+_FIRST = (
+    "__eq__",
+    "__hash__",
+    "__setstate__",
+    "__dataclass_fields__",
+    "__dataclass_params__",
+)
+"""
+Attributes that a class needs before the others are unpickled: these may hold instances of it, as
+keys of a dictionary (of a class attribute, or of a global variable that a method uses).
+"""
+
 _MACHINERY = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"))
 """Attributes that ``enum`` itself sets on a member; all others are the user's."""
 
@@ -56,7 +68,8 @@ def reduce_class(obj: type, plain: Callable[[Any], Any]) -> Any:
             namespace["__slots__"] = obj.__dict__["__slots__"]
             attributes.pop("__slots__", None)
         args = *args[:3], namespace, *args[4:]
-    state = setter, attributes, members
+    first = {name: attributes[name] for name in _FIRST if name in attributes}
+    state = _First(obj, first), setter, attributes, members
     return _class, (identity.key_of(obj), make, args, meta, hook), state, None, None, set_class
 
 
@@ -119,9 +132,25 @@ def _hook_skipped(kind: type | None) -> Iterator[None]:
         type.__setattr__(kind, "__init_subclass__", hook)
 
 
-def set_class(cls: type, state: tuple[Any, dict[str, Any], Any]) -> None:
+class _First:
+    """Gives a class some of its attributes while it is unpickled, before all others are."""
+
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> Reduced:
+        return _set_first, self._parts
+
+
+def _set_first(cls: type, attributes: dict[str, Any]) -> None:
+    if _received.get(cls) == frozenset():  # otherwise it has them
+        for name, value in attributes.items():
+            type.__setattr__(cls, name, value)
+
+
+def set_class(cls: type, state: tuple[Any, Any, dict[str, Any], Any]) -> None:
     """Give a class that came from another process the attributes that it has there now."""
-    setter, attributes, members = state
+    _, setter, attributes, members = state
     before = _received.get(cls)
     if before is None:  # it was defined in this process, and stays as it is
         return
