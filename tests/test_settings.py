@@ -139,6 +139,28 @@ class TestContextVariables:
             it.join(60)
         assert right == [True] * 5
 
+    def test_a_map_in_processes_sees_the_value_at_its_own_call(self, processes):
+        """Maps that are open at the same time, and one after the variable was reset."""
+        own = contextvars.ContextVar("own", default="nowhere")
+        first = own.set("first")
+        results = processes.map(lambda _: own.get(), range(20), 1)
+        seen = {next(results)}
+        own.set("second")
+        assert set(processes.map(lambda _: own.get(), range(4), 1)) == {"second"}
+        assert seen | set(results) == {"first"}
+        own.reset(first)
+        assert set(processes.map(lambda _: own.get(), range(4), 1)) == {"nowhere"}
+
+    def test_what_an_item_sets_stays_in_its_chunk(self, workers):
+        own = contextvars.ContextVar("own", default="nowhere")
+
+        def sets(item):
+            before = own.get()
+            own.set(item)
+            return before
+
+        assert list(workers.map(sets, range(6), 1)) == ["nowhere"] * 6
+
     def test_context_variables_reach_threads_inside_a_worker_process(self, processes):
         def inner(name):
             here = contextvars.ContextVar("inner", default="nowhere")

@@ -9,6 +9,7 @@ The maps that this worker process knows: their functions, unpickled once, and th
 
 from __future__ import annotations
 
+import contextvars
 import os
 import pickle
 import sys
@@ -64,6 +65,8 @@ class Known(NamedTuple):
     caller: Caller | None
     held: int
     """Bytes of the pickled function: an estimate of the memory that it holds."""
+    context: contextvars.Context
+    """The values of the caller's context variables that came with the function."""
 
 
 unpickled = lru_cache(maxsize=16)(pickle.loads)
@@ -100,8 +103,9 @@ def _get_to_know(head: Head, function: Packed) -> Known:
     key, ticket, packed, _ = head
     caller: Caller | None = unpickled(packed) if packed else None
     _enter(key, caller)
-    func, star = pickles.unpack(function)
-    found = Known(func, star, ticket, caller, pickles.size(function))
+    context = contextvars.copy_context()
+    func, star = context.run(pickles.unpack, function)
+    found = Known(func, star, ticket, caller, pickles.size(function), context)
     for oldest in list(_known)[: 1 - KEPT]:  # a copy: other threads change it, too
         _let_go(oldest)
     _known[key] = found

@@ -80,8 +80,9 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
             return b"", 0, (0.0,), (), None, None
         knew = perf_counter()
         note(0, 0)
+        context = its.context.copy()  # what an item sets stays in its chunk
         try:
-            chunk = pickles.unpack(items)
+            chunk = context.run(pickles.unpack, items)
         except BaseException as wrong:
             message = f"item {first} could not be unpickled in its worker: {_missing(wrong)}"
             return _nothing(begin, -1, pickle.UnpicklingError(message), wrong)
@@ -89,7 +90,7 @@ def run_in_process(function: Packed, items: Packed, head: Head, sent: Sent) -> O
         task = Task(its.func, its.star, chunk, first, Pace(*pace), [], [], still, note)
         unpacked, cpu = perf_counter(), _cpu_seconds(task.pace)
         with notices.collecting(caller is not None) as noticed:
-            ran, longest = settings.as_caller(callers, run, task)
+            ran, longest = context.run(settings.as_caller, callers, run, task)
         done, cpu = perf_counter(), _cpu_seconds(task.pace, cpu)
         note(max(len(task.results), 1), 0)  # 0 and 0 would mean: before the first item
         outcome = _packed(task, begin, ran, task.failures, reply)
