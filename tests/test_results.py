@@ -231,6 +231,21 @@ def test_results_may_be_what_only_cloudpickle_pickles(processes):
     assert [add(10) for add in adders] == [10, 11, 12]
 
 
+def test_a_sentinel_of_a_module_comes_back_as_itself(run_script, tmp_path):
+    module = "MISSING = object()\ndef look(x): return MISSING if x else [MISSING, x]\n"
+    (tmp_path / "tables.py").write_text(module)
+    done = run_script(
+        """
+        import tables
+        from phylozoo_parallel import MultiprocessingExecutor
+
+        first, second = MultiprocessingExecutor(2).map(tables.look, [1, 0], 1)
+        print(first is tables.MISSING, second[0] is tables.MISSING)
+        """
+    )
+    assert done.stdout == "True True\n"
+
+
 def test_a_method_of_an_object_that_holds_a_config_travels(workers):
     class Analysis:
         def __init__(self):

@@ -42,6 +42,9 @@ from phylozoo_parallel.errors import line
 _NO_ATTRIBUTE = re.compile(r"on <module '(?P<module>[^']+)'")
 """Matches pickle's error for a module that has another content than the caller's."""
 
+_SENTINEL = b"\x8c\x06object\x94\x93"
+"""What is in a pickle that holds an ``object()``: pickle copies it, even if it is a module's."""
+
 ready: float | None = None
 """When this worker process was up, if that is known."""
 
@@ -139,8 +142,10 @@ def _noter(ticket: Ticket | None, cell: int | None) -> Callable[[int, int], None
 def _parts(value: Any) -> list[Any]:
     if not pickles.copied:
         with suppress(Exception):
-            return pickles.parts(value, pickle.dumps)
-    # What only our own pickler can do: lambdas, classes of __main__.
+            pieces = pickles.parts(value, pickle.dumps)
+            if _SENTINEL not in pieces[0]:
+                return pieces
+    # What only our own pickler can do: lambdas, classes of __main__, sentinels.
     from phylozoo_parallel._shipping.pickler import dumps
 
     return pickles.parts(value, dumps)
