@@ -125,6 +125,21 @@ class TestRecords:
         assert texts
         assert all("ValueError: not here" in text for text in texts)
 
+    def test_a_handler_that_raises_costs_no_result(self, processes, caplog):
+        class Raises(logging.Handler):
+            def emit(self, record):
+                raise ValueError("of the handler")
+
+        handler = Raises()
+        log.addHandler(handler)
+        try:
+            results = processes.map(lambda item: log.error("%d", item) or item, range(8), 2)
+            assert list(results) == list(range(8))
+        finally:
+            log.removeHandler(handler)
+        texts = [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
+        assert "ValueError: of the handler" in texts[0]
+
     def test_records_with_a_traceback_carry_its_text(self, executor, told, caplog):
         list(executor.map(catch, [0]))
         assert "ZeroDivisionError" in caplog.text

@@ -81,4 +81,7 @@ def deliver(packed: bytes | None) -> None:
         _log.warning("what a worker logged could not be unpickled: %s", line(error))
         return
     for one in notices:
-        one.repeat()
+        try:
+            one.repeat()
+        except Exception as error:  # of a handler; or the caller has made warnings errors by now
+            _log.warning("what a worker logged or warned of ended in an error: %s", line(error))
