@@ -24,6 +24,16 @@ class TwoArguments(Exception):
         self.site = site
 
 
+class WithSlots(Exception):
+    """Pickles without what is in its slot."""
+
+    __slots__ = ("site",)
+
+    def __init__(self, reason, site=0):
+        super().__init__(reason)
+        self.site = site
+
+
 class Told(Exception):
     """Says how it pickles."""
 
@@ -436,6 +446,13 @@ class TestAnExceptionThatDoesNotPickleKeepsItsClass:
         assert (type(caught), caught.site) == (TwoArguments, 7)
         assert str(caught) == "site 7: gaps"
         assert "without its class `Local`" in shown(caught)
+
+    def test_an_exception_keeps_what_is_in_its_slots(self, processes):
+        for given in 0, 7, [1, 2]:
+            caught = raised(processes, lambda given=given: WithSlots("bad", given))
+            assert (type(caught), caught.site) == (WithSlots, given)
+        caught = raised(processes, lambda: WithSlots("bad", threading.Lock()))
+        assert "without its attribute `site`" in str(caught.__cause__)
 
     def test_built_in_exceptions_keep_their_fields(self, processes):
         told = 2, "No such file", "tree.nwk"

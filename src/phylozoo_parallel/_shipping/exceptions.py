@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from phylozoo_parallel._shipping import identity
 from phylozoo_parallel._shipping.pickles import Packed, unpack
 from phylozoo_parallel.errors import short
 
@@ -52,9 +53,17 @@ def _is_copy(back: Any, error: BaseException) -> bool:
     if any(getattr(kind, name) is not getattr(BaseException, name) for name in _CUSTOM):
         return True  # the class itself defines what it pickles to
     try:
-        return type(back) is kind and str(back) == str(error)
-    except Exception:  # its ``str`` fails
+        same = type(back) is kind and str(back) == str(error)
+        return same and bool(_in_slots(back) == _in_slots(error))
+    except Exception:  # its ``str`` fails, or values have no truth, such as arrays
         return True
+
+
+def _in_slots(error: BaseException) -> dict[str, Any]:
+    """Return the values in the slots of an exception's own class, which pickle leaves out."""
+    slots = identity.slots_of(type(error))
+    own = [(name, slot) for name, slot in slots if slot.__objclass__.__module__ != "builtins"]
+    return {name: slot.__get__(error) for name, slot in own if hasattr(error, name)}
 
 
 class _Splitter:
@@ -80,7 +89,8 @@ class _Splitter:
         _, args, *more = _built_in(kind).__reduce__(error)  # and not the user's own method
         kept = tuple(self.part(arg) for arg in args)
         state = {}
-        for name, value in (more[0] or {}).items() if more else ():
+        kept_by_pickle = more[0] or {} if more else {}
+        for name, value in (kept_by_pickle | _in_slots(error)).items():
             if self.travels(value):
                 state[name] = value
             else:
