@@ -197,6 +197,17 @@ class TestInput:
         assert caught.value.args == ("no more", good)
         assert list(results) == []
 
+    @pytest.mark.parametrize("error", [SystemExit, GeneratorExit])
+    def test_an_exit_of_the_input_comes_at_its_place_too(self, executor, error):
+        def items():
+            yield from range(3)
+            raise error  # a parser that gives up
+
+        seen = []
+        with pytest.raises(error):
+            seen.extend(executor.map(abs, items(), 1))
+        assert seen == [0, 1, 2]
+
     def test_an_item_that_fails_before_the_inputs_exception_comes_first(self, executor):
         def items():
             yield from [1, 0, 2]

@@ -51,7 +51,7 @@ class Input:
 
     def read(
         self, size: int, seconds: float, hurry: Callable[[], bool] = lambda: False
-    ) -> tuple[list[Any], bool, Exception | None]:
+    ) -> tuple[list[Any], bool, BaseException | None]:
         """
         Read the items of the next chunk: at least one, and at most `size`.
 
@@ -73,7 +73,9 @@ class Input:
         try:
             # The list exists before, so that it keeps the items that come before an error.
             over = self._read_on(items, size, seconds, hurry)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit, of a parser say
             return items, True, error
         if seconds == math.inf and len(items) < size and not over:
             self._begun, items = items, []

@@ -192,7 +192,7 @@ class State:
     # What has happened.
 
     def took(
-        self, items: Sequence[Any], seconds: float, over: bool, error: Exception | None
+        self, items: Sequence[Any], seconds: float, over: bool, error: BaseException | None
     ) -> Chunk:
         """Note the items that were read, the time it took, and whether the input has ended."""
         self.exhausted = over
