@@ -1,8 +1,10 @@
 """``return_exceptions=True``: the exception of a failed item stands in the place of its result."""
 
+import dataclasses
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -81,6 +83,12 @@ class TestWhatTheFunctionRaises:
         results = executor.map(lambda it: exit(it), range(3), return_exceptions=True)
         assert shape(results) == [(SystemExit, (it,)) for it in range(3)]
 
+    def test_an_exception_that_refuses_attributes_is_returned(self, executor):
+        results = list(executor.map(frozen_at_1, range(3), return_exceptions=True))
+        assert [type(it) for it in results] == [int, Frozen, int]
+        if sys.version_info >= (3, 11):
+            assert results[1].__notes__[0].startswith("item 1 = 1")
+
     def test_a_keyboard_interrupt_ends_the_map(self, executor):
         def interrupted(item):
             if item == 4:
@@ -120,6 +128,17 @@ def test_an_error_of_the_input_still_ends_the_map(executor):
 
 def unreadable():
     raise ValueError("cannot be read")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    name: str
+
+
+def frozen_at_1(item):
+    if item == 1:
+        raise Frozen("tree")
+    return item
 
 
 class Unreadable:

@@ -66,15 +66,22 @@ class Refused(pickle.PicklingError):
     """An object cannot be pickled; the message says which one, and what to do instead."""
 
 
+def noted(error: BaseException, note: str) -> None:
+    """Add a note to an exception, from CPython 3.11 on."""
+    if hasattr(error, "add_note"):
+        notes = [*getattr(error, "__notes__", ()), note]
+        # The exception's own may refuse (a frozen dataclass).
+        BaseException.__setattr__(error, "__notes__", notes)
+
+
 def placed(error: BaseException) -> BaseException:
     """Return an exception in the form that may stand in the place of a result."""
     if not isinstance(error, StopIteration):
         return error
     raised = RuntimeError("func raised StopIteration")  # as a generator would raise it (PEP 479)
     raised.__cause__ = error
-    if hasattr(raised, "add_note"):  # the notes say which item it was
-        for note in getattr(error, "__notes__", ()):
-            raised.add_note(note)
+    for note in getattr(error, "__notes__", ()):  # they say which item it was
+        noted(raised, note)
     return raised
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from phylozoo_parallel import _progress
 from phylozoo_parallel._options import Options
-from phylozoo_parallel.errors import placed, short
+from phylozoo_parallel.errors import noted, placed, short
 
 
 class HowFar:
@@ -89,8 +89,7 @@ def one_by_one(
             if not options.return_exceptions:
                 raise
             result = placed(error)
-            if hasattr(result, "add_note"):
-                result.add_note(f"item {index} = {short(item)}")
+            noted(result, f"item {index} = {short(item)}")
         far.done = index + 1
         if far.closed:
             return

@@ -12,7 +12,7 @@ from typing import Any
 
 from phylozoo_parallel._map.source import with_source
 from phylozoo_parallel._worker.run import Failure
-from phylozoo_parallel.errors import WorkerTraceback
+from phylozoo_parallel.errors import WorkerTraceback, noted
 
 
 class Results(chain[Any]):
@@ -122,8 +122,7 @@ def rebuilt(failure: Failure, error: Any) -> BaseException:
         put(error, "__traceback__", trace.tb_next)  # without the frame of this library
     if error is not failure.error or not _explained(error):
         put(error, "__cause__", WorkerTraceback(f"{with_source(failure.trace)}{failure.where}"))
-    if hasattr(error, "add_note"):
-        put(error, "__notes__", [*getattr(error, "__notes__", ()), failure.where])
+    noted(error, failure.where)
     raised: BaseException = error
     return raised
 
