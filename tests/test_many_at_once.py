@@ -142,6 +142,24 @@ class TestDeep:
         assert (done.stdout, done.stderr) == ("done\n", "")
 
 
+def test_a_map_in_a_helper_thread_of_a_worker_process_stays_there(processes):
+    """As asyncio.to_thread starts one, and libraries with threads of their own do."""
+
+    def item(number):
+        found = []
+
+        def helper():
+            found.extend(type(processes)(2).map(lambda _: os.getpid(), range(4), 1))
+
+        thread = threading.Thread(target=helper)
+        thread.start()
+        thread.join()
+        return os.getpid(), found
+
+    for pid, found in processes.map(item, range(4), 1):
+        assert found == [pid] * 4
+
+
 MANY_CORES = """
 import itertools, threading
 from phylozoo_parallel._loky.start import current

@@ -29,6 +29,7 @@ from phylozoo_parallel._engines.threads import ThreadEngine
 from phylozoo_parallel._loky import context, contract
 from phylozoo_parallel._loky.context import Context
 from phylozoo_parallel._loky.start import THREADS
+from phylozoo_parallel._worker import process
 from phylozoo_parallel._worker.run import here
 from phylozoo_parallel.errors import PhyloZooValueError
 
@@ -148,7 +149,8 @@ def _on_context(backend: Any, workers: int) -> Engine | None:
 
 
 def _inside_worker(kind: str, wanted: int | None, backend: Any) -> bool:
-    nested = here.kind is not None or context.nested(backend)
+    # In a worker process, other threads than the one that runs items work for an item, too.
+    nested = here.kind is not None or process.ready is not None or context.nested(backend)
     if kind == "threads" and wanted is not None:
         in_process = here.kind == "process"
         in_process = in_process or (here.kind is None and bool(multiprocessing.parent_process()))
