@@ -125,6 +125,8 @@ def test_other_maps_go_on_when_a_thread_is_left_behind():
     assert list(neighbour) == list(range(20))
 
 
+EXECUTORS = ["MultiprocessingExecutor", "ThreadingExecutor"]
+
 LEAVES = """
 import time
 from phylozoo_parallel import {executor}
@@ -145,7 +147,7 @@ print(*workers.map(abs, range(-20, 0)))
 """
 
 
-@pytest.mark.parametrize("executor", ["MultiprocessingExecutor", "ThreadingExecutor"])
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_items_that_hang_when_their_map_ends_take_no_workers_from_the_next_maps(
     executor, run_script
 ):
@@ -177,7 +179,7 @@ def test_items_of_an_ended_map_keep_their_limit_when_another_pool_is_opened(run_
         {OTHER_POOL[why]}  # a configuration holds on, also without `with`
         print(*executor.map(abs, range(-4, 0)))
         """,
-        timeout=30,
+        timeout=60,
     )
     assert done.stdout == "4 3 2 1\n"
 
@@ -209,7 +211,7 @@ def test_a_map_keeps_its_limit_while_another_waits_for_its_workers(run_script, l
             print(error)
         thread.join()
         """,
-        timeout=30,
+        timeout=60,
     )
     told = f"item {late} = {late} took longer than timeout=2.0 seconds"
     assert sorted(done.stdout.splitlines()) == ["4 3 2 1", told]
@@ -233,14 +235,14 @@ def test_a_map_at_work_looks_for_workers_that_hang_in_items_of_earlier_maps(pool
     assert not took & pool_pids()
 
 
-def test_a_map_that_nobody_reads_keeps_its_time_limit(run_script):
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_map_that_nobody_reads_keeps_its_time_limit(executor, run_script):
     """Its items hang in all workers, and another map waits for one."""
-    for executor in "MultiprocessingExecutor", "ThreadingExecutor":
-        run_script(UNREAD.format(executor=executor), timeout=40)
+    run_script(UNREAD.format(executor=executor))
 
 
 UNREAD = """
-import time
+import os, time
 from phylozoo_parallel import {executor}
 
 def hangs(item):
@@ -249,22 +251,19 @@ def hangs(item):
 workers = {executor}(2, chunksize=1, timeout=1)
 unread = workers.map(hangs, range(2))
 assert list(workers.map(abs, range(4))) == list(range(4))
-for _ in range(2):
-    try:
-        next(unread)
-    except TimeoutError as error:
-        assert str(error).startswith("item 0 = 0 took longer than timeout=1"), error
-        break
+try:
+    next(unread)
+except TimeoutError as error:
+    assert str(error).startswith("item 0 = 0 took longer than timeout=1"), error
 else:
     raise AssertionError("no error")
-import os
 os._exit(0)  # the threads hang
 """
 
 
-def test_a_map_keeps_its_time_limit_while_another_is_its_input(run_script):
-    for executor in "MultiprocessingExecutor", "ThreadingExecutor":
-        run_script(CHAINED.format(executor=executor), timeout=40)
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_map_keeps_its_time_limit_while_another_is_its_input(executor, run_script):
+    run_script(CHAINED.format(executor=executor))
 
 
 CHAINED = """
