@@ -574,7 +574,7 @@ class TestDirectPath:
             from phylozoo_parallel import MultiprocessingExecutor
             from phylozoo_parallel._engines.processes import ProcessEngine
 
-            ProcessEngine.look_after = lambda engine: None  # it would notice, later
+            ProcessEngine.look_after = lambda engine, starving: None  # it would notice, later
             with parallel_config("loky", idle_worker_timeout=0.5):
                 assert list(MultiprocessingExecutor(2).map(abs, [1, 2])) == [1, 2]
                 while current()._processes:

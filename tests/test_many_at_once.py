@@ -142,6 +142,35 @@ class TestDeep:
         assert (done.stdout, done.stderr) == ("done\n", "")
 
 
+def test_a_map_that_items_of_all_threads_wait_for_gets_threads_of_its_own(run_script):
+    """Its items start it in threads of their own, as asyncio.to_thread does."""
+    run_script(
+        """
+        import threading
+        from phylozoo_parallel import ThreadingExecutor
+
+        workers = ThreadingExecutor(2)
+
+        def item(number):
+            found = []
+            helper = threading.Thread(target=lambda: found.extend(workers.map(abs, [number] * 3)))
+            helper.start()
+            helper.join()
+            return found
+
+        for _ in range(2):
+            assert list(workers.map(item, range(6), 1)) == [[number] * 3 for number in range(6)]
+        for _ in range(100):
+            list(workers.map(abs, range(4)))
+            if threading.active_count() <= 1 + 2:
+                break
+            threading.Event().wait(0.05)
+        else:
+            raise AssertionError(threading.enumerate())
+        """
+    )
+
+
 def test_a_map_in_a_helper_thread_of_a_worker_process_stays_there(processes):
     """As asyncio.to_thread starts one, and libraries with threads of their own do."""
 

@@ -281,6 +281,19 @@ class TestNeeded:
         assert it.needed() == float("inf")
 
 
+class TestStarving:
+    def test_a_map_starves_when_its_chunks_have_waited_and_none_is_running(self):
+        it = state()
+        chunks = [sent(it) for _ in range(2)]
+        for chunk, when in zip(chunks, (4.0, 6.0), strict=True):
+            chunk.sent = when
+        assert it.starving(lambda chunk: None, 5.0)
+        assert not it.starving(lambda chunk: None, 3.0)
+        assert not it.starving(lambda chunk: Progress(9, 0, 1, 1.0) if chunk.first else None, 5.0)
+        it.in_flight.clear()
+        assert not it.starving(lambda chunk: None, 5.0)
+
+
 def test_a_late_item_in_a_thread_is_given_up_and_the_rest_is_sent_again():
     it = state(timeout=1.0, return_exceptions=True)
     chunk = sent(it)

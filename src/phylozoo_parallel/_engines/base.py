@@ -132,9 +132,14 @@ class Engine(ABC):
     def end_workers(self) -> None:
         """End all workers at once; workers that cannot be ended are replaced by new ones."""
 
-    def look_after(self) -> None:
+    def look_after(self, starving: bool) -> None:
         """
         Make sure that outcomes, or the news that workers are lost, can still arrive.
+
+        Parameters
+        ----------
+        starving : bool
+            Whether no worker has begun with any of this map's chunks for a while.
 
         Raises
         ------

@@ -183,9 +183,9 @@ class ProcessEngine(StreamingEngine):
         """End all workers at once."""
         exit.end(self._pool.executor)
 
-    def look_after(self) -> None:
+    def look_after(self, starving: bool) -> None:
         """Free loky's thread if it waits for a dead worker, and do its work if it has died."""
-        super().look_after()
+        super().look_after(starving)
         with pools.lock:
             executor = self._pool.executor
             _mend(executor)
@@ -223,7 +223,7 @@ def make_room(backend: Any) -> None:
         while tasks & start.tasks(executor):
             sleep(NAP)
             if monotonic() - looked_after >= WATCH:
-                newcomer.look_after()
+                newcomer.look_after(starving=True)
                 looked_after = monotonic()
     finally:
         newcomer.release()

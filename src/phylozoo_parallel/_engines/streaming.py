@@ -63,7 +63,7 @@ class StreamingEngine(Engine):
             with suppress(ValueError):
                 self._pool.watches.remove(watch)
 
-    def look_after(self) -> None:
+    def look_after(self, starving: bool) -> None:
         """Give up items of other maps that take too long: they keep workers from this map."""
         with pools.lock:
             for watch in list(self._pool.watches):

@@ -18,6 +18,9 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+_END = object()
+"""A task for one thread: to end."""
+
 
 class Threads:
     """
@@ -47,6 +50,11 @@ class Threads:
         for _ in range(workers):
             Thread(target=self._work, daemon=True).start()
 
+    def shrink(self, workers: int) -> None:
+        """Have so many threads end, once they have nothing else to do."""
+        for _ in range(workers):
+            self._tasks.put(_END)
+
     def apply_async(self, func: Callable[..., Any], args: Any, callback: Any, **_: Any) -> None:
         """
         Call `func` in a worker, and `callback` with what it returns.
@@ -70,6 +78,8 @@ class Threads:
         task = self._tasks.get()
         if task is None:
             self._tasks.put(None)
+            return False
+        if task is _END:
             return False
         func, callback = task
         callback(func())

@@ -33,6 +33,7 @@ class ThreadEngine(StreamingEngine):
     def __init__(self, workers: int) -> None:
         super().__init__(_pool(workers), workers)
         self._gave_up = False
+        self._more = 0  # threads that were started because this map was starving
 
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
         """Return the transport for a map of this function, and of its chunks to these workers."""
@@ -58,6 +59,8 @@ class ThreadEngine(StreamingEngine):
         """
         if self._gave_up and len(self._pool.users) > 1:
             self._replace(self.workers)
+        self._pool.threads.shrink(self._more)
+        self._more = 0
         super().release()
 
     def _replace(self, workers: int) -> None:
@@ -67,9 +70,12 @@ class ThreadEngine(StreamingEngine):
                 self._pool.kept = False
             self._pool.threads.grow(workers)
 
-    def look_after(self) -> None:
+    def look_after(self, starving: bool) -> None:
         """
         Make sure that outcomes can still arrive.
+
+        Items of other maps that hold all threads may take long, or even wait for this map (an item
+        that calls it in a thread of its own). So a map that is starving gets threads of its own.
 
         Raises
         ------
@@ -78,7 +84,10 @@ class ThreadEngine(StreamingEngine):
         """
         if sys.is_finalizing():
             raise RuntimeError("the worker threads have ended in the interpreter's shutdown")
-        super().look_after()
+        super().look_after(starving)
+        if starving and not self._more:
+            self._more = self.workers
+            self._replace(self._more)
 
 
 def _pool(workers: int) -> Pool:

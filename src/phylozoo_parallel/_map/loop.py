@@ -333,9 +333,9 @@ class _Loop:
         except Empty:
             came = None
         self._take_in(came)
-        if monotonic() - self._looked_after >= WATCH:
-            self._engine.look_after()
-            self._looked_after = monotonic()
+        if (now := monotonic()) - self._looked_after >= WATCH:
+            self._engine.look_after(self._state.starving(self._transport.look, now - WATCH))
+            self._looked_after = now
         self._bar.show(self._state.done)
         if self._watch and (late := self._watch.late()):
             self._outcomes.give_up(*min(late, key=lambda it: it[0].first))

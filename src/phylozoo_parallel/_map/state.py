@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from phylozoo_parallel._chunk import Chunk
@@ -182,6 +182,20 @@ class State:
         has yet to be sent, it may have to wait for the worker of any of them.
         """
         return math.inf if self._end is None or self._again else self._end
+
+    def starving(self, look: Callable[[Chunk], Any], since: float) -> bool:
+        """
+        Return whether chunks have waited for a worker since then, and none is running.
+
+        Parameters
+        ----------
+        look : callable
+            Returns how far a chunk is; None if no worker has begun with it.
+        since : float
+            By ``time.monotonic``.
+        """
+        waited = any(chunk.sent < since for chunk in self.in_flight)
+        return waited and not any(map(look, self.in_flight))
 
     def read_out(self, chunk: Chunk, items: int, seconds: float) -> None:
         """Note that the results of a chunk were unpacked, and how long that took."""
