@@ -51,8 +51,6 @@ from phylozoo_parallel._loky.contract import (
 from phylozoo_parallel._loky.opened import Opened
 from phylozoo_parallel._loky.start import current
 
-pytestmark = pytest.mark.core
-
 SETTINGS = ["max_nbytes", "mmap_mode", "temp_folder", "verbose"]
 
 
