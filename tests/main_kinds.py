@@ -201,9 +201,23 @@ WORKS = {
             def __getstate__(self): return {"name": "root"}
             def __setstate__(self, state): self.cache = {}
         Node.ROOT = Node()
+        class Taxon:
+            def __init__(self, name): self.name = name
+            def __reduce__(self): return Taxon, (self.name,)
+        Taxon.ROOT = Taxon("root")
         def f(i):
             known = Base("A") in Base.VALID, Base("X") in Base.VALID
-            return known, Base.COMPLEMENT[Base("A")].letter, Point.ORIGIN.x, Node.ROOT.cache
+            constants = Point.ORIGIN.x, Node.ROOT.cache, Taxon.ROOT.name
+            return known, Base.COMPLEMENT[Base("A")].letter, constants
+    """,
+    "named tuples, typed dictionaries: with instances as constants": """
+        from typing import NamedTuple
+        class Site(NamedTuple):
+            x: int
+            def near(self): return NEAR[self]
+        Site.ORIGIN = Site(0)
+        NEAR = {Site(1): Site(2)}
+        def f(i): return Site.ORIGIN, Site(1).near()
     """,
     "registries": """
         models = {}

@@ -8,7 +8,12 @@ import time
 
 import pytest
 
-from phylozoo_parallel import MultiprocessingExecutor, ParallelConfig, WorkerLostError
+from phylozoo_parallel import (
+    MultiprocessingExecutor,
+    ParallelConfig,
+    ThreadingExecutor,
+    WorkerLostError,
+)
 
 PARALLEL = ["threading", "multiprocessing"]
 
@@ -169,6 +174,33 @@ def test_a_map_that_items_of_all_threads_wait_for_gets_threads_of_its_own(run_sc
             raise AssertionError(threading.enumerate())
         """
     )
+
+
+def test_threads_of_a_map_that_waited_do_not_serve_the_other_one():
+    """That one would run more items at once than it may."""
+    lock, running, most = threading.Lock(), [0], [0]
+
+    def counted(item):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(1.2)
+        with lock:
+            running[0] -= 1
+        return item
+
+    def waiting():
+        return list(ThreadingExecutor(2, chunksize=1).map(naps, range(4)))
+
+    def first():
+        return list(ThreadingExecutor(2, chunksize=1).map(counted, range(8)))
+
+    def naps(item):
+        time.sleep(1.5)
+        return item
+
+    assert at_once(first, lambda: time.sleep(0.2) or waiting()) == [[*range(8)], [*range(4)]]
+    assert most == [2]
 
 
 def test_a_map_in_a_helper_thread_of_a_worker_process_stays_there(processes):

@@ -17,6 +17,9 @@ from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._transport.base import Call, Transport
 from phylozoo_parallel._worker.run import Outcome
 
+WATCH = 1.0
+"""Seconds after which :meth:`Engine.look_after` is called again."""
+
 Done = Callable[[Any], None]
 """A callback, called in any thread; it takes what :meth:`Engine.outcome` reads."""
 

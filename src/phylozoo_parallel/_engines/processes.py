@@ -14,7 +14,7 @@ from typing import Any
 
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines import pools
-from phylozoo_parallel._engines.base import Done, WorkersLost
+from phylozoo_parallel._engines.base import WATCH, Done, WorkersLost
 from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
@@ -39,9 +39,6 @@ from phylozoo_parallel._worker.warm import warm_up
 
 NAP = 0.005
 """Seconds between two looks whether tasks still run."""
-
-WATCH = 1.0
-"""Seconds after which :meth:`ProcessEngine.look_after` is called again."""
 
 _modules: dict[str, None] = {}
 """The modules that workers import when they start, in the order of the requests."""

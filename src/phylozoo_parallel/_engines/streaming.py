@@ -32,6 +32,7 @@ class StreamingEngine(Engine):
         # If the pool has more workers than this map may use, only the window limits the map.
         self.window = 2 * workers if workers == pool.workers else workers
         self.name = type(pool.backend).__name__
+        self.shared: Watch | None = None
         self._pool = pool
         pool.users.add(self)
 
@@ -54,6 +55,7 @@ class StreamingEngine(Engine):
 
     def share(self, watch: Watch) -> None:
         """Have other maps look after the chunks of this one, too: it may be away, or ended."""
+        self.shared = watch
         self._pool.watches.append(watch)
 
     def unshare(self, watch: Watch) -> None:

@@ -13,13 +13,11 @@ to wait for the global interpreter lock in turn.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
-
-_END = object()
-"""A task for one thread: to end."""
 
 
 class Threads:
@@ -38,7 +36,7 @@ class Threads:
     """
 
     def __init__(self, workers: int) -> None:
-        self._tasks: SimpleQueue[Any] = SimpleQueue()
+        self.tasks: SimpleQueue[Any] = SimpleQueue()
         try:
             self.grow(workers)
         except RuntimeError:
@@ -50,10 +48,13 @@ class Threads:
         for _ in range(workers):
             Thread(target=self._work, daemon=True).start()
 
-    def shrink(self, workers: int) -> None:
-        """Have so many threads end, once they have nothing else to do."""
-        for _ in range(workers):
-            self._tasks.put(_END)
+    def pass_on(self, chosen: Callable[[Any], bool], to: Threads) -> None:
+        """Let another pool run the waiting tasks whose callbacks are chosen."""
+        with suppress(Empty):  # the threads of this pool take tasks meanwhile
+            for _ in range(self.tasks.qsize()):
+                task = self.tasks.get_nowait()
+                pool = to if task is not None and chosen(task[1]) else self
+                pool.tasks.put(task)
 
     def apply_async(self, func: Callable[..., Any], args: Any, callback: Any, **_: Any) -> None:
         """
@@ -61,11 +62,11 @@ class Threads:
 
         joblib's `func` never raises: it returns the exception.
         """
-        self._tasks.put((partial(func, *args) if args else func, callback))
+        self.tasks.put((partial(func, *args) if args else func, callback))
 
     def close(self) -> None:
         """Have the threads end when all tasks have run."""
-        self._tasks.put(None)  # each thread puts it back for the next one
+        self.tasks.put(None)  # each thread puts it back for the next one
 
     def terminate(self) -> None:
         """Do nothing: a thread cannot be ended."""
@@ -75,11 +76,9 @@ class Threads:
             pass
 
     def _run_next(self) -> bool:  # a function of its own, so that no task is held while it waits
-        task = self._tasks.get()
+        task = self.tasks.get()
         if task is None:
-            self._tasks.put(None)
-            return False
-        if task is _END:
+            self.tasks.put(None)
             return False
         func, callback = task
         callback(func())

@@ -9,12 +9,13 @@ from typing import Any
 
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines import pools
+from phylozoo_parallel._engines.base import Done
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.streaming import StreamingEngine
 from phylozoo_parallel._engines.thread_pool import Threads
 from phylozoo_parallel._loky import contract
 from phylozoo_parallel._shipping.board import Progress
-from phylozoo_parallel._transport.base import Transport
+from phylozoo_parallel._transport.base import Call, Transport
 from phylozoo_parallel._transport.threads import InThread
 
 IDLE_THREAD_POOLS = 4
@@ -33,11 +34,14 @@ class ThreadEngine(StreamingEngine):
     def __init__(self, workers: int) -> None:
         super().__init__(_pool(workers), workers)
         self._gave_up = False
-        self._more = 0  # threads that were started because this map was starving
 
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
         """Return the transport for a map of this function, and of its chunks to these workers."""
         return InThread(func, star)
+
+    def submit(self, call: Call, done: Done) -> None:
+        """Run a call in a worker. Then `done` is called with the argument for :meth:`outcome`."""
+        super().submit(call, _Callback(self, done))
 
     def give_up(self, chunk: Chunk, progress: Progress) -> bool:
         """Replace the thread that runs a chunk, unless another map has done that."""
@@ -59,8 +63,6 @@ class ThreadEngine(StreamingEngine):
         """
         if self._gave_up and len(self._pool.users) > 1:
             self._replace(self.workers)
-        self._pool.threads.shrink(self._more)
-        self._more = 0
         super().release()
 
     def _replace(self, workers: int) -> None:
@@ -75,7 +77,7 @@ class ThreadEngine(StreamingEngine):
         Make sure that outcomes can still arrive.
 
         Items of other maps that hold all threads may take long, or even wait for this map (an item
-        that calls it in a thread of its own). So a map that is starving gets threads of its own.
+        that calls it in a thread of its own). So a map that is starving moves to a pool of its own.
 
         Raises
         ------
@@ -85,9 +87,37 @@ class ThreadEngine(StreamingEngine):
         if sys.is_finalizing():
             raise RuntimeError("the worker threads have ended in the interpreter's shutdown")
         super().look_after(starving)
-        if starving and not self._more:
-            self._more = self.workers
-            self._replace(self._more)
+        if starving:
+            with suppress(RuntimeError):  # the system cannot start more threads
+                self._move()
+
+    def _move(self) -> None:
+        with pools.lock:
+            pools.here.busy = True
+            try:
+                own = _opened(self.workers)
+            finally:
+                pools.here.busy = False
+        old, self._pool = self._pool, own
+        own.kept = False
+        own.users.add(self)
+        own.watches = [it for it in old.watches if it is self.shared]
+        for watch in own.watches:
+            old.watches.remove(watch)
+        old.threads.pass_on(lambda callback: callback.engine is self, own.threads)
+        pools.release(old, self)
+
+
+class _Callback:
+    """A callback that says whose it is."""
+
+    __slots__ = "_done", "engine"
+
+    def __init__(self, engine: ThreadEngine, done: Done) -> None:
+        self.engine, self._done = engine, done
+
+    def __call__(self, out: Any) -> None:
+        self._done(out)
 
 
 def _pool(workers: int) -> Pool:
@@ -96,7 +126,12 @@ def _pool(workers: int) -> Pool:
         idle = [size for size, it in pools.kept.items() if size != "processes" and not it.users]
         for size in idle[: max(len(idle) + 1 - IDLE_THREAD_POOLS, 0)]:
             pools.kept.pop(size).close()
-        pool = Pool(contract.BACKENDS["threading"](nesting_level=0), workers)
-        pool.use(Threads(pool.workers))
+        pool = _opened(workers)
     pools.kept[workers] = pool  # the one used last is at the end
+    return pool
+
+
+def _opened(workers: int) -> Pool:
+    pool = Pool(contract.BACKENDS["threading"](nesting_level=0), workers)
+    pool.use(Threads(pool.workers))
     return pool

@@ -26,7 +26,7 @@ from typing import Any
 
 from phylozoo_parallel import _progress
 from phylozoo_parallel._chunk import Chunk, UnpicklableItem
-from phylozoo_parallel._engines.base import Engine
+from phylozoo_parallel._engines.base import WATCH, Engine
 from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._listener import Listener, Tally
 from phylozoo_parallel._map import chunking
@@ -40,9 +40,6 @@ from phylozoo_parallel.errors import PhyloZooValueError, line, placed
 
 LEAST_WAIT = 0.005
 """Shortest wait, in seconds, while an item takes too long."""
-
-WATCH = 1.0
-"""Seconds after which :meth:`Engine.look_after` is called again."""
 
 UNREAD = "results were never read, and not all items have run; to run them all, use list(...)"
 """The warning for a map whose results were dropped without being read."""

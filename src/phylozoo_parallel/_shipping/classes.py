@@ -24,15 +24,12 @@ _received: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDict
 """Classes that were defined in another process, with the attributes that were shipped last."""
 
 _FIRST = (
-    "__eq__",
-    "__hash__",
-    "__setstate__",
-    "__dataclass_fields__",
-    "__dataclass_params__",
+    ("__eq__", "__hash__", "__setstate__", "__dataclass_fields__", "__dataclass_params__"),
+    ("__init__",),
 )
 """
-Attributes that a class needs before the others are unpickled: these may hold instances of it, as
-keys of a dictionary (of a class attribute, or of a global variable that a method uses).
+Attributes that a class needs before the others are unpickled, in two steps: others may hold
+instances of it, as keys of a dictionary say (a class attribute, or a global that a method uses).
 """
 
 _MACHINERY = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"))
@@ -68,8 +65,10 @@ def reduce_class(obj: type, plain: Callable[[Any], Any]) -> Any:
             namespace["__slots__"] = obj.__dict__["__slots__"]
             attributes.pop("__slots__", None)
         args = *args[:3], namespace, *args[4:]
-    first = {name: attributes[name] for name in _FIRST if name in attributes}
-    state = _First(obj, first), setter, attributes, members
+    # A tuple is made by its class's own method; that of others may look for an earlier instance.
+    names = (*_FIRST, ("__new__",)) if issubclass(obj, tuple) else _FIRST
+    steps = [{it: attributes[it] for it in step if it in attributes} for step in names]
+    state = [_First(obj, step) for step in steps], setter, attributes, members
     return _class, (identity.key_of(obj), make, args, meta, hook), state, None, None, set_class
 
 
