@@ -21,7 +21,6 @@ from phylozoo_parallel._engines import pools, processes
 from phylozoo_parallel._engines.base import Engine
 from phylozoo_parallel._engines.dask import DaskEngine
 from phylozoo_parallel._engines.lists import ListEngine
-from phylozoo_parallel._engines.plain import PlainEngine
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._engines.processes import ProcessEngine, ProcessPool
 from phylozoo_parallel._engines.streaming import StreamingEngine
@@ -94,6 +93,8 @@ def open_engine(kind: str, wanted: int | None) -> Engine | None:
         pass
     finally:
         pools.here.busy = False
+    from phylozoo_parallel._engines.plain import PlainEngine  # rarely used
+
     return PlainEngine(kind, workers, backend)
 
 

@@ -12,7 +12,6 @@ from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._engines.pools import Pool
 from phylozoo_parallel._loky.start import LEAK_LIMIT
 from phylozoo_parallel._transport.base import Call, Transport
-from phylozoo_parallel._transport.processes import ToMachine, ToProcess
 from phylozoo_parallel._worker.run import Outcome
 
 
@@ -38,6 +37,9 @@ class StreamingEngine(Engine):
 
     def transport(self, func: Callable[..., Any], star: bool) -> Transport:
         """Return the transport for a map of this function, and of its chunks to these workers."""
+        # Imported here, and not above, so that the workers of a first map already start meanwhile.
+        from phylozoo_parallel._transport.processes import ToMachine, ToProcess
+
         if self._pool.local:
             return ToProcess(func, star, self._pool.folder, LEAK_LIMIT)
         return ToMachine(func, star)

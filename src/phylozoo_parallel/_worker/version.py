@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib import metadata
 from typing import Any
 
 
 @lru_cache(maxsize=1)
 def own() -> str:
     """Return the version that is installed here."""
+    from importlib import metadata  # slow to import, and not needed on this machine
+
     try:
         return metadata.version("phylozoo-parallel")
     except metadata.PackageNotFoundError:  # it is in sys.path without having been installed
