@@ -9,20 +9,22 @@ from benchmarks import simulation
 from phylozoo_parallel._map.chunking import (
     BUDGET,
     BYTES,
-    CALLER,
-    FIRST,
     GROWTH,
-    LAST,
     LONGEST,
-    MOST,
-    SECONDS,
     TRUSTED,
     WEIGHED,
+    budget,
+    chunk_size,
+)
+from phylozoo_parallel._map.measured import (
+    CALLER,
+    FIRST,
+    LAST,
+    MOST,
+    SECONDS,
     WORKER,
     Cost,
     Measured,
-    budget,
-    chunk_size,
     keep,
     recall,
 )
@@ -46,16 +48,32 @@ def even(items, seconds):
 def known(seconds, spread=0.0, items=1_000_000):
     """Return measurements of an earlier map, with this standard deviation."""
     seen = measured(seconds, items=items)
-    seen.chunks, seen.earlier, seen.within, seen.weight = 0, True, spread**2, 1.0
+    seen.chunks, seen.earlier, seen.within, seen.weight = 0, items, spread**2, 1.0
     return seen
+
+
+def remembered(*chunks):
+    """Return what the next map of a function starts with, after chunks of these seconds."""
+    seen = Measured()
+    for times in chunks:
+        seen.add(
+            len(times), Took(sum(times), sum(times), len(times), sum(it**2 for it in times)), 0
+        )
+
+    def func():
+        pass
+
+    key, _ = recall(func, None)
+    keep(key, seen)
+    return recall(func, None)[1]
 
 
 def rounds(seen, count, workers):
     """Cut a whole map into chunks, as if nothing new were measured."""
-    sizes, left = [], count
+    sizes, begun = [], count
     while count:
-        left = left if len(sizes) % workers else count
-        sizes.append(min(chunk_size(seen, left, workers, len(sizes)), count))
+        begun = begun if len(sizes) % workers else count
+        sizes.append(min(chunk_size(seen, count, workers, len(sizes), begun), count))
         count -= sizes[-1]
     return sizes
 
@@ -172,6 +190,41 @@ class TestSpread:
         assert sorted(rounds(known(1e-3), 10, 8)) == [1] * 6 + [2, 2]
         assert sorted(rounds(known(1e-3), 100, 8)) == [12] * 4 + [13] * 4
 
+    def test_even_items_of_many_workers_go_out_at_once(self):
+        """A chunk then costs its caller 6 ms for 64 workers, and a last round as much again."""
+        seen = known(5e-3, spread=2e-4)
+        seen.caller.chunk = 1e-4
+        assert rounds(seen, 6400, 64) == [100] * 64
+        assert len(rounds(seen, 64_000, 64)) > 10 * 64  # results come, and progress moves
+        assert len(rounds(known(5e-3), 200, 2)) > 2  # chunks of two workers cost next to nothing
+        seen.earlier = 6000  # fewer than these were even
+        assert len(rounds(seen, 6400, 64)) > 64
+        seen.earlier, seen.within = 6400, 4e-6
+        assert len(rounds(seen, 6400, 64)) > 64
+
+    def test_rare_long_items_are_remembered(self):
+        usual = [1e-3] * 20
+        assert remembered(*[usual] * 20).within == pytest.approx(0.0, abs=1e-12)
+        mixed = remembered([*usual, 1.0], *[usual] * 20)
+        assert mixed.within == pytest.approx(1 / 421, rel=0.1)
+        assert chunk_size(mixed, 420, 4) < 420 / 4 / 2
+
+    def test_what_a_first_chunk_of_unknown_weight_lacks_is_shared(self):
+        seen = known(5e-5)
+        seen.weight = 0.0
+        first = chunk_size(seen, 64 * 130, 64)
+        assert first == TRUSTED
+        seen.weight, sizes = 1.0, [first]
+        while (left := 64 * 130 - sum(sizes)) > 0:
+            sizes.append(chunk_size(seen, left, 64, len(sizes), 64 * 130))
+        assert sorted(sizes) == [128] + [130] * 61 + [131] * 2
+
+    def test_the_slowest_of_many_workers_is_not_much_later(self):
+        """With all of the variance for each worker, half of the items could go out at first."""
+        seen = known(1e-2, spread=5e-3)
+        seen.caller.chunk = 4e-4
+        assert chunk_size(seen, 64 * 40, 64) == 29
+
     def test_many_even_items_end_at_the_same_time(self):
         sizes = rounds(known(1e-3), 10_000, 4)
         assert len(sizes) % 4 == 0
@@ -220,7 +273,8 @@ def test_the_rest_of_a_chunk_that_takes_too_long_is_returned():
     seen = known(1e-3)
     assert budget(seen, 1) == BUDGET * SECONDS
     assert budget(seen, 100) == pytest.approx(BUDGET * 0.1)
-    assert budget(seen, 1000) == LONGEST
+    assert budget(seen, 300) == LONGEST
+    assert budget(seen, 600) == pytest.approx(0.9)  # not before it is expected
     seen.idle = 1.0  # a long way
     assert budget(seen, 1) > LONGEST
 

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from phylozoo_parallel import ThreadingExecutor
-from phylozoo_parallel._map.chunking import BUDGET, SECONDS
+from phylozoo_parallel._map.chunking import BUDGET
+from phylozoo_parallel._map.measured import SECONDS
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The progress bar."""
 
 import io
+import re
 import sys
 import time
 
@@ -32,6 +33,15 @@ def test_the_bar_counts_items_on_every_backend(backend, n_jobs, capsys):
     assert "300/300" in shown
     assert list(executor.starmap(pow, ((i, 2) for i in range(50)))) == [i * i for i in range(50)]
     assert "bootstrap: 50it" in last(capsys)
+
+
+@pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
+def test_the_bar_moves_while_long_chunks_run(backend, capsys):
+    executor = ParallelConfig(backend, 2, chunksize=60, progress=True).get_executor()
+    list(executor.map(time.sleep, [0.02] * 120))
+    shown = {int(done) for done in re.findall(r"(\d+)/120", capsys.readouterr().err)}
+    assert shown - {0, 60, 120}
+    assert 120 in shown
 
 
 def test_no_bar_is_shown_unless_asked_for(backend, capsys):

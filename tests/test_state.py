@@ -5,7 +5,7 @@ import pytest
 from phylozoo_parallel import WorkerLostError
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines.base import WorkersLost
-from phylozoo_parallel._map.chunking import Measured
+from phylozoo_parallel._map.measured import Measured
 from phylozoo_parallel._map.state import FRUITLESS, PILE, Failed, Read, State
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
+from math import inf
 from typing import Any
 
 from phylozoo_parallel._worker.run import here
 from phylozoo_parallel.errors import wrong_type
+
+INTERVAL = 0.25
+"""Seconds between two movements of a bar, if no result comes."""
 
 _of_context: ContextVar[bool | str] = ContextVar("progress", default=False)
 """What :func:`progress` asks for, for all maps of its context."""
@@ -112,10 +116,12 @@ class Bar:
         if wanted or _of_context.get():
             with suppress(Exception):
                 self._bar = bar(wanted, total)
+        self.interval = inf if self._bar is None else INTERVAL
+        """Seconds after which the bar should move again."""
 
-    def show(self, done: int) -> None:
-        """Show how many items are done."""
-        if self._bar is not None and done > self._done:
+    def show(self, count: Callable[[], int]) -> None:
+        """Show how many items are done, which is counted only if there is a bar."""
+        if self._bar is not None and (done := count()) > self._done:
             with suppress(Exception):
                 self._bar.update(done - self._done)
             self._done = done

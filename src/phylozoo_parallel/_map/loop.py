@@ -29,7 +29,7 @@ from phylozoo_parallel._chunk import Chunk, UnpicklableItem
 from phylozoo_parallel._engines.base import WATCH, Engine
 from phylozoo_parallel._engines.limits import Watch
 from phylozoo_parallel._listener import Listener, Tally
-from phylozoo_parallel._map import chunking
+from phylozoo_parallel._map import measured
 from phylozoo_parallel._map.input import Input
 from phylozoo_parallel._map.outcomes import Outcomes
 from phylozoo_parallel._map.results import Results
@@ -96,8 +96,8 @@ def start(
                 "timeout needs worker threads, or worker processes of loky; "
                 "leave it None for other engines"
             )
-        key, measured = chunking.recall(func, type(transport))
-        state = State(options, total, engine.workers, engine.window, measured, listener.timed)
+        key, before = measured.recall(func, type(transport))
+        state = State(options, total, engine.workers, engine.window, before, listener.timed)
         bar = _progress.Bar(options.progress, total)
         loop = _Loop(engine, transport, items, state, bar, listener)
         listener.started(engine.name, engine.workers, transport.function)
@@ -147,11 +147,14 @@ class _Loop:
 
     def how_far(self) -> str:
         """Return how many items are done, as text; called in any thread."""
-        state = self._state
-        done = state.done + sum(map(self._transport.done, list(state.in_flight)))
+        state, done = self._state, self._done()
         if state.total is not None:
             return f"{done:,} of {state.total:,} items done"
         return f"{done:,} of the {state.read:,} items read so far done"
+
+    def _done(self) -> int:
+        """Return how many items are done, also of chunks in flight; called in any thread."""
+        return self._state.done + sum(map(self._transport.done, list(self._state.in_flight)))
 
     def run(self, key: Any) -> Generator[list[Any], None, None]:
         """
@@ -236,7 +239,7 @@ class _Loop:
         state.clear()
         self._queue = SimpleQueue()  # drops outcomes that come too late
         self._bar.close()
-        chunking.keep(key, state.measured)
+        measured.keep(key, state.measured)
         seconds, short = monotonic() - begin, self._listener.short()
         counts = engine.name, state.read, state.sent, engine.workers, seconds, short
         _log.debug("%s: %d items in %d chunks on %d workers in %.3f s%s", *counts)
@@ -324,16 +327,14 @@ class _Loop:
         """Wait for an outcome, and handle all that are there."""
         self._listener.turn("waiting")
         self._engine.flush()
-        wait = max(min(WATCH, self._watch.time_left()), LEAST_WAIT) if self._watch else WATCH
-        try:
-            came = self._queue.get(timeout=wait)
-        except Empty:
-            came = None
-        self._take_in(came)
+        left = self._watch.time_left() if self._watch else WATCH
+        wait = max(min(WATCH, self._bar.interval, left), LEAST_WAIT)
+        with suppress(Empty):
+            self._take_in(self._queue.get(timeout=wait))
         if (now := monotonic()) - self._looked_after >= WATCH:
             self._engine.look_after(self._state.starving(self._transport.look, now - WATCH))
             self._looked_after = now
-        self._bar.show(self._state.done)
+        self._bar.show(self._done)
         if self._watch and (late := self._watch.late()):
             self._outcomes.give_up(*min(late, key=lambda it: it[0].first))
 

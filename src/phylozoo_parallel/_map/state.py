@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from phylozoo_parallel._chunk import Chunk
 from phylozoo_parallel._engines.base import WorkersLost
 from phylozoo_parallel._map import chunking, recovery
-from phylozoo_parallel._map.chunking import Measured
+from phylozoo_parallel._map.measured import SECONDS, Measured
 from phylozoo_parallel._options import Options
 from phylozoo_parallel._shipping.board import Progress
 from phylozoo_parallel._worker.run import STRIDE, Pace
@@ -310,7 +310,7 @@ class State:
         if in_flight < window or workers >= window or self.options.chunksize:
             return in_flight < window
         ahead = sum(len(chunk.items) for chunk in self.in_flight) * self.measured.seconds
-        return in_flight < 2 * window and 0 < ahead < workers * chunking.SECONDS
+        return in_flight < 2 * window and 0 < ahead < workers * SECONDS
 
     def _size(self, waiting: int) -> int:
         """Choose the size of the next chunk; `waiting` items are to be sent again."""
@@ -324,9 +324,8 @@ class State:
         if self._place % self.workers == 0:
             self._round = left
         self._place += 1
-        return chunking.chunk_size(
-            self.measured, self._round or None, self.workers, self._place - 1
-        )
+        place, begun = self._place - 1, self._round
+        return chunking.chunk_size(self.measured, left or None, self.workers, place, begun)
 
     def _resumed(self) -> Chunk:
         """Return the next chunk to send again, or a part of it if it now seems too long."""
