@@ -56,7 +56,9 @@ class Row:
 def naps(pools, workers, each):
     names = ["ours", "PhyloZoo", "joblib", "ProcessPoolExecutor", "ThreadPoolExecutor"]
     chosen = {name: pools[name] for name in names if name in pools}
-    return Row(chosen, workers, work.nap, [NAP] * workers * each, 3, NAP * each)
+    return Row(
+        chosen, workers, work.nap, [NAP] * workers * each, 7 if each < 1000 else 3, NAP * each
+    )
 
 
 ROWS = {
