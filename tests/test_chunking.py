@@ -197,6 +197,9 @@ class TestSpread:
         assert rounds(seen, 6400, 64) == [100] * 64
         assert len(rounds(seen, 64_000, 64)) > 10 * 64  # results come, and progress moves
         assert len(rounds(known(5e-3), 200, 2)) > 2  # chunks of two workers cost next to nothing
+        seen.chunks = 64  # in the middle of a map workers may be out of step
+        assert chunk_size(seen, 6400, 64, 64) * 5e-3 <= MOST
+        seen.chunks = 0
         seen.earlier = 6000  # fewer than these were even
         assert len(rounds(seen, 6400, 64)) > 64
         seen.earlier, seen.within = 6400, 4e-6
@@ -207,6 +210,7 @@ class TestSpread:
         assert remembered(*[usual] * 20).within == pytest.approx(0.0, abs=1e-12)
         mixed = remembered([*usual, 1.0], *[usual] * 20)
         assert mixed.within == pytest.approx(1 / 421, rel=0.1)
+        assert mixed.earlier == 421
         assert chunk_size(mixed, 420, 4) < 420 / 4 / 2
 
     def test_what_a_first_chunk_of_unknown_weight_lacks_is_shared(self):

@@ -59,7 +59,7 @@ def loaded_by(code: str, directory: Path) -> set[str]:
 
 
 def test_importing_loads_neither_joblib_nor_numpy_nor_phylozoo(tmp_path: Path) -> None:
-    loaded = loaded_by("import phylozoo_parallel", tmp_path)
+    loaded = loaded_by("from phylozoo_parallel import *", tmp_path)
     assert "phylozoo_parallel" in loaded
     assert not loaded & {"joblib", "loky", "cloudpickle", "numpy", "phylozoo"}
 
@@ -71,6 +71,25 @@ def test_the_sequential_backend_never_loads_joblib(tmp_path: Path) -> None:
         "[ParallelConfig(name, n_jobs=2) for name in ('threading', 'multiprocessing')]"
     )
     assert not loaded_by(code, tmp_path) & {"joblib", "loky", "cloudpickle", "numpy"}
+
+
+def test_workers_start_before_the_caller_imports_how_chunks_are_packed(tmp_path: Path) -> None:
+    code = "import sys, phylozoo_parallel._engines.choose; print(*sys.modules, sep='\\n')"
+    loaded = run([sys.executable, "-c", code], tmp_path).stdout.split()
+    assert "phylozoo_parallel._engines.processes" in loaded
+    assert "phylozoo_parallel._transport.processes" not in loaded
+
+
+def test_a_worker_imports_nothing_that_only_callers_use(tmp_path: Path) -> None:
+    code = (
+        "from phylozoo_parallel import MultiprocessingExecutor; "
+        "print(*next(MultiprocessingExecutor(2).map(eval, ['[*__import__(\"sys\").modules]'])))"
+    )
+    loaded = run([sys.executable, "-c", code], tmp_path).stdout.split()
+    assert "phylozoo_parallel._worker.process" in loaded
+    assert not {
+        it for it in loaded if re.fullmatch(r"phylozoo_parallel\.(_map|_engines|[a-z]+)(\..+)?", it)
+    } - {"phylozoo_parallel.errors"}
 
 
 TYPED = """
